@@ -1,0 +1,329 @@
+#include "channel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "fd.h"
+
+_Static_assert(FDSET_MAX == PROTO_MAX_FDS, "a message must fit a set of fds");
+
+#define READ_BYTES (16 << 10) /* a usual RUN, environment and all, comes with one recvmsg(2) */
+
+/* A message, or its rest, that the socket had no room for. */
+struct outgoing {
+        struct outgoing *next;
+        struct fdset fds; /* duplicates, until the first byte is sent */
+        size_t n_sent;
+        size_t n_bytes;
+        uint8_t bytes[];
+};
+
+struct channel {
+        int fd;
+        unsigned self, peers;
+
+        uint8_t *in;
+        size_t n_in;        /* bytes read */
+        size_t n_taken;     /* of them, those of messages that were handed out */
+        size_t n_allocated;
+        struct fdset in_fds; /* received, their message not yet handed out */
+
+        struct outgoing *out; /* in the order of sending */
+        struct outgoing **out_tail;
+};
+
+struct channel *channel_new(int fd, unsigned self, unsigned peers) {
+        struct channel *channel = malloc(sizeof(*channel));
+
+        if (!channel) {
+                fd_close(fd);
+                return NULL;
+        }
+        channel->fd = fd;
+        channel->self = self;
+        channel->peers = peers;
+        channel->in = NULL;
+        channel->n_in = channel->n_taken = channel->n_allocated = 0;
+        fdset_init(&channel->in_fds);
+        channel->out = NULL;
+        channel->out_tail = &channel->out;
+        return channel;
+}
+
+static void outgoing_pop(struct channel *channel) {
+        struct outgoing *first = channel->out;
+
+        channel->out = first->next;
+        if (!channel->out)
+                channel->out_tail = &channel->out;
+        fdset_fini(&first->fds);
+        free(first);
+}
+
+int channel_release(struct channel *channel) {
+        int fd = channel->fd;
+
+        while (channel->out)
+                outgoing_pop(channel);
+        fdset_fini(&channel->in_fds);
+        free(channel->in);
+        free(channel);
+        return fd;
+}
+
+struct channel *channel_free(struct channel *channel) {
+        if (channel)
+                fd_close(channel_release(channel));
+        return NULL;
+}
+
+int channel_fd(const struct channel *channel) {
+        return channel->fd;
+}
+
+bool channel_is_flushing(const struct channel *channel) {
+        return channel->out;
+}
+
+/* The header of the message that is next, once its bytes are there. Returns 0, CHANNEL_AGAIN or negative errno. */
+static int peek_header(const struct channel *channel, struct proto_header *ret_header) {
+        if (channel->n_in - channel->n_taken < PROTO_HEADER_BYTES)
+                return CHANNEL_AGAIN;
+        return proto_header_read(channel->in + channel->n_taken, channel->peers, channel->self, ret_header);
+}
+
+/* Drops what was handed out and makes room for the rest of the next message, or for READ_BYTES. */
+static int make_room(struct channel *channel) {
+        struct proto_header header;
+        size_t n_wanted = READ_BYTES;
+        uint8_t *in;
+        int r;
+
+        if (channel->n_taken) {
+                channel->n_in -= channel->n_taken;
+                memmove(channel->in, channel->in + channel->n_taken, channel->n_in);
+                channel->n_taken = 0;
+        }
+        r = peek_header(channel, &header);
+        if (r < 0)
+                return r;
+        if (r == 0 && PROTO_HEADER_BYTES + header.n_payload > n_wanted)
+                n_wanted = PROTO_HEADER_BYTES + header.n_payload;
+        if (n_wanted <= channel->n_in)
+                n_wanted = channel->n_in + READ_BYTES;
+        if (n_wanted > channel->n_allocated) {
+                in = realloc(channel->in, n_wanted);
+                if (!in)
+                        return -ENOMEM;
+                channel->in = in;
+                channel->n_allocated = n_wanted;
+        }
+        return 0;
+}
+
+/* Takes every fd out of the control data. All of them are owned by @fds afterwards, or closed. */
+static int take_fds(struct msghdr *header, struct fdset *fds) {
+        int r = header->msg_flags & MSG_CTRUNC ? -EPROTO : 0;
+
+        for (struct cmsghdr *control = CMSG_FIRSTHDR(header); control; control = CMSG_NXTHDR(header, control)) {
+                size_t n_fds;
+
+                if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS)
+                        continue;
+                n_fds = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+                for (size_t i = 0; i < n_fds; i++) {
+                        int fd;
+
+                        memcpy(&fd, CMSG_DATA(control) + i * sizeof(int), sizeof(int));
+                        if (fdset_push(fds, fd) < 0)
+                                r = -EPROTO;
+                }
+        }
+        return r;
+}
+
+int channel_read(struct channel *channel) {
+        union {
+                struct cmsghdr align;
+                char bytes[CMSG_SPACE(sizeof(int) * PROTO_MAX_FDS)];
+        } control;
+        struct iovec iov;
+        struct msghdr header = {
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+                .msg_control = &control,
+                .msg_controllen = sizeof(control),
+        };
+        ssize_t n_read;
+        int r;
+
+        r = make_room(channel);
+        if (r < 0)
+                return r;
+        iov.iov_base = channel->in + channel->n_in;
+        iov.iov_len = channel->n_allocated - channel->n_in;
+        do
+                n_read = recvmsg(channel->fd, &header, MSG_CMSG_CLOEXEC);
+        while (n_read < 0 && errno == EINTR);
+        if (n_read < 0)
+                return errno == EAGAIN ? CHANNEL_AGAIN : -errno;
+
+        r = take_fds(&header, &channel->in_fds);
+        if (r < 0)
+                return r;
+        if (n_read == 0)
+                return CHANNEL_EOF;
+        channel->n_in += (size_t)n_read;
+        return 0;
+}
+
+int channel_next(struct channel *channel, struct message *ret_message) {
+        struct proto_header header;
+        int r;
+
+        r = peek_header(channel, &header);
+        if (r)
+                return r;
+        if (channel->n_in - channel->n_taken < PROTO_HEADER_BYTES + header.n_payload)
+                return CHANNEL_AGAIN;
+
+        fdset_init(&ret_message->fds);
+        r = fdset_move(&ret_message->fds, &channel->in_fds, header.n_fds);
+        if (r < 0)
+                return -EPROTO;
+        ret_message->type = header.type;
+        wire_reader_init(&ret_message->payload, channel->in + channel->n_taken + PROTO_HEADER_BYTES,
+                         header.n_payload);
+        channel->n_taken += PROTO_HEADER_BYTES + header.n_payload;
+        if (channel->n_taken == channel->n_in && channel->in_fds.n_fds) {
+                message_fini(ret_message);
+                return -EPROTO; /* fds that no message announced */
+        }
+        return 0;
+}
+
+int channel_receive(struct channel *channel, struct message *ret_message) {
+        for (;;) {
+                int r = channel_next(channel, ret_message);
+
+                if (r != CHANNEL_AGAIN)
+                        return r;
+                r = channel_read(channel);
+                if (r)
+                        return r;
+        }
+}
+
+/*
+ * Sends what the socket takes of @iov, the fds with the first byte.
+ * Returns the number of bytes sent, 0 if it takes none now, or negative errno.
+ */
+static ssize_t send_once(int fd, struct iovec *iov, size_t n_iov, const struct fdset *fds) {
+        union {
+                struct cmsghdr align;
+                char bytes[CMSG_SPACE(sizeof(int) * PROTO_MAX_FDS)];
+        } control;
+        struct msghdr header = { .msg_iov = iov, .msg_iovlen = n_iov };
+        ssize_t n_sent;
+
+        if (fds && fds->n_fds) {
+                control.align = (struct cmsghdr){
+                        .cmsg_level = SOL_SOCKET,
+                        .cmsg_type = SCM_RIGHTS,
+                        .cmsg_len = CMSG_LEN(sizeof(int) * fds->n_fds),
+                };
+                memcpy(CMSG_DATA(&control.align), fds->fds, sizeof(int) * fds->n_fds);
+                header.msg_control = &control;
+                header.msg_controllen = CMSG_SPACE(sizeof(int) * fds->n_fds);
+        }
+        do
+                n_sent = sendmsg(fd, &header, MSG_NOSIGNAL);
+        while (n_sent < 0 && errno == EINTR);
+        if (n_sent < 0)
+                return errno == EAGAIN ? 0 : -errno;
+        return n_sent;
+}
+
+/* Keeps the bytes of @iov behind the first @n_sent, and the fds if none was sent, until channel_flush(). */
+static int queue_rest(struct channel *channel, const struct iovec *iov, size_t n_iov, const struct fdset *fds,
+                      size_t n_sent) {
+        struct outgoing *outgoing;
+        size_t n_bytes = 0;
+
+        for (size_t i = 0; i < n_iov; i++)
+                n_bytes += iov[i].iov_len;
+        outgoing = malloc(sizeof(*outgoing) + n_bytes);
+        if (!outgoing)
+                return -ENOMEM;
+        *outgoing = (struct outgoing){ .n_sent = n_sent };
+        for (size_t i = 0; i < n_iov; i++) {
+                memcpy(outgoing->bytes + outgoing->n_bytes, iov[i].iov_base, iov[i].iov_len);
+                outgoing->n_bytes += iov[i].iov_len;
+        }
+        *channel->out_tail = outgoing;
+        channel->out_tail = &outgoing->next;
+
+        for (size_t i = 0; fds && n_sent == 0 && i < fds->n_fds; i++) {
+                int fd = fcntl(fds->fds[i], F_DUPFD_CLOEXEC, 0);
+
+                if (fd < 0)
+                        return -errno;
+                fdset_push(&outgoing->fds, fd);
+        }
+        return CHANNEL_AGAIN;
+}
+
+int channel_send(struct channel *channel, enum proto_type type, const struct wire_writer *payload,
+                 const struct fdset *fds) {
+        uint8_t header[PROTO_HEADER_BYTES];
+        struct iovec iov[] = {
+                { .iov_base = header, .iov_len = sizeof(header) },
+                { .iov_base = payload->data, .iov_len = payload->n_bytes },
+        };
+        ssize_t n_sent = 0;
+        int r;
+
+        if (payload->error)
+                return payload->error;
+        proto_header_write(
+                &(struct proto_header){
+                        .version = PROTO_VERSION,
+                        .type = (uint16_t)type,
+                        .n_payload = (uint32_t)payload->n_bytes,
+                        .n_fds = (uint16_t)(fds ? fds->n_fds : 0),
+                },
+                header);
+        if (!channel->out) {
+                n_sent = send_once(channel->fd, iov, 2, fds);
+                if (n_sent < 0)
+                        return (int)n_sent;
+                if ((size_t)n_sent == sizeof(header) + payload->n_bytes)
+                        return 0;
+        }
+        r = queue_rest(channel, iov, 2, fds, (size_t)n_sent);
+        return r < 0 || n_sent == 0 ? r : channel_flush(channel);
+}
+
+int channel_flush(struct channel *channel) {
+        while (channel->out) {
+                struct outgoing *first = channel->out;
+                struct iovec iov = {
+                        .iov_base = first->bytes + first->n_sent,
+                        .iov_len = first->n_bytes - first->n_sent,
+                };
+                ssize_t n_sent = send_once(channel->fd, &iov, 1, first->n_sent ? NULL : &first->fds);
+
+                if (n_sent < 0)
+                        return (int)n_sent;
+                if (n_sent == 0)
+                        return CHANNEL_AGAIN;
+                first->n_sent += (size_t)n_sent;
+                if (first->n_sent == first->n_bytes)
+                        outgoing_pop(channel);
+        }
+        return 0;
+}

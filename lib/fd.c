@@ -1,0 +1,47 @@
+#include "fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+
+int fd_close(int fd) {
+        if (fd >= 0) {
+                int saved = errno;
+
+                close(fd);
+                errno = saved;
+        }
+        return -1;
+}
+
+static int set_flag(int fd, int get, int set, int flag, bool on) {
+        int flags = fcntl(fd, get);
+
+        if (flags < 0)
+                return -errno;
+        if (fcntl(fd, set, on ? flags | flag : flags & ~flag) < 0)
+                return -errno;
+        return 0;
+}
+
+int fd_set_cloexec(int fd, bool on) {
+        return set_flag(fd, F_GETFD, F_SETFD, FD_CLOEXEC, on);
+}
+
+int fd_set_nonblock(int fd, bool on) {
+        return set_flag(fd, F_GETFL, F_SETFL, O_NONBLOCK, on);
+}
+
+int fd_move_above(int fd, int min) {
+        int moved = fcntl(fd, F_DUPFD_CLOEXEC, min);
+        int error = errno;
+
+        fd_close(fd);
+        return moved < 0 ? -error : moved;
+}
+
+int fd_open_pid(int pid) {
+        int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+        return fd < 0 ? -errno : fd;
+}

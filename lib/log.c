@@ -1,0 +1,72 @@
+#include "log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const struct {
+        const char *name;
+        const char *journal; /* the priority of syslog(3) */
+} levels[] = {
+        [LOG_LEVEL_ERR] = { "err", "<3>" },
+        [LOG_LEVEL_WARN] = { "warn", "<4>" },
+        [LOG_LEVEL_INFO] = { "info", "<6>" },
+        [LOG_LEVEL_DEBUG] = { "debug", "<7>" },
+};
+
+static enum log_level max_level = LOG_LEVEL_INFO;
+static bool to_journal;
+
+void log_init(enum log_level level) {
+        const char *journal_stream = getenv("JOURNAL_STREAM");
+        unsigned long long device, inode;
+        struct stat st;
+
+        max_level = level;
+        to_journal = journal_stream && sscanf(journal_stream, "%llu:%llu", &device, &inode) == 2 &&
+                     fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
+int log_level_parse(const char *name, enum log_level *ret_level) {
+        for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+                if (strcmp(name, levels[i].name) == 0) {
+                        *ret_level = (enum log_level)i;
+                        return 0;
+                }
+        return -EINVAL;
+}
+
+const char *log_level_name(enum log_level level) {
+        return levels[level].name;
+}
+
+void log_write(enum log_level level, const char *format, ...) {
+        char line[4096];
+        int saved = errno, n_prefix, n_text;
+        size_t n_bytes;
+        va_list arguments;
+
+        if (level > max_level)
+                return;
+        n_prefix = to_journal ? snprintf(line, sizeof(line), "%s", levels[level].journal)
+                              : snprintf(line, sizeof(line), "%s: ", levels[level].name);
+        va_start(arguments, format);
+        errno = saved;
+        n_text = vsnprintf(line + n_prefix, sizeof(line) - (size_t)n_prefix - 1, format, arguments);
+        va_end(arguments);
+
+        n_bytes = (size_t)n_prefix + (n_text < 0 ? 0 : (size_t)n_text);
+        if (n_bytes > sizeof(line) - 2) {
+                n_bytes = sizeof(line) - 2;
+                memcpy(line + n_bytes - 3, "...", 3);
+        }
+        line[n_bytes++] = '\n';
+        while (write(STDERR_FILENO, line, n_bytes) < 0 && errno == EINTR)
+                ;
+        errno = saved;
+}

@@ -1,0 +1,176 @@
+#pragma once
+
+/*
+ * The protocol between poolctl, poold and poold-worker: this header is its specification.
+ *
+ * A Unix stream socket carries messages in both directions. Each is a header of PROTO_HEADER_BYTES
+ *
+ *     u32 magic   u16 version   u16 type   u32 payload bytes   u16 fds   u16 zero
+ *
+ * and a payload: its fields, one behind the other, as lib/wire.h writes them. The fds travel as SCM_RIGHTS with the
+ * header's first byte. All integers are little-endian.
+ *
+ * A peer of another version is answered with REFUSED (reason "version") and dropped. To make that possible, the header
+ * and the message REFUSED are the same in every version.
+ *
+ *     client  -> server   RUN                       one run; the connection then belongs to it
+ *     server  -> worker   ASSIGN                    the same run, the client's connection as its last fd
+ *     server  -> client   ASSIGNED                  who runs it
+ *     worker  -> server   FINISHED                  the run is over (or declined), before the client hears of it
+ *     worker  -> client   EXIT                      how it ended; REFUSED if the worker declines it unstarted
+ *     server  -> client   GONE                      how the worker's process ended; counts if there was no EXIT
+ *     server  -> client   REFUSED                   nothing was started; the client runs python3 itself
+ *
+ * Exactly one side starts the script. RUN carries an eventfd(2) with the count 1, the claim: the worker reads it
+ * before it starts, the client reads it before it gives up waiting. Whoever got the 1 has the run.
+ */
+
+#include <stdint.h>
+
+#include "wire.h"
+
+#define PROTO_MAGIC UINT32_C(0x4c4f4f50) /* "POOL" */
+#define PROTO_VERSION 1
+#define PROTO_HEADER_BYTES 16
+#define PROTO_MAX_FDS 253 /* SCM_MAX_FD, see unix(7) */
+
+/* Who may send or receive a message; a bit mask, since a client's peer is first poold and then a worker. */
+enum proto_role {
+        PROTO_CLIENT = 1 << 0,
+        PROTO_SERVER = 1 << 1,
+        PROTO_WORKER = 1 << 2,
+};
+
+/* The first fds of RUN and ASSIGN; behind them come the client's own, in the order of `fd_numbers`. */
+enum {
+        PROTO_RUN_FD_CWD,
+        PROTO_RUN_FD_CLAIM,
+        PROTO_RUN_FD_FIRST,
+};
+
+/* STOP's flags. */
+enum {
+        PROTO_STOP_NOW = 1 << 0, /* end running scripts too */
+};
+
+/*
+ * The catalogue, from which all else is made:
+ * M(number, TYPE, name, senders, receivers, largest payload, least fds, most fds)
+ */
+#define PROTO_MESSAGES(M)                                                                                        \
+        M(1, REFUSED, refused, PROTO_SERVER | PROTO_WORKER, PROTO_CLIENT, 64 << 10, 0, 0)                         \
+        M(2, RUN, run, PROTO_CLIENT, PROTO_SERVER, 16 << 20, PROTO_RUN_FD_FIRST, PROTO_MAX_FDS - 1)               \
+        M(3, ASSIGN, run, PROTO_SERVER, PROTO_WORKER, 16 << 20, PROTO_RUN_FD_FIRST + 1, PROTO_MAX_FDS)            \
+        M(4, ASSIGNED, assigned, PROTO_SERVER, PROTO_CLIENT, 64, 1, 1)                                            \
+        M(5, EXIT, ended, PROTO_WORKER, PROTO_CLIENT, 64, 0, 0)                                                   \
+        M(6, GONE, ended, PROTO_SERVER, PROTO_CLIENT, 64, 0, 0)                                                   \
+        M(7, SETUP, setup, PROTO_SERVER, PROTO_WORKER, 1 << 20, 0, 0)                                             \
+        M(8, READY, ready, PROTO_WORKER, PROTO_SERVER, 64, 0, 0)                                                  \
+        M(9, FAILED, failed, PROTO_WORKER, PROTO_SERVER, 1 << 20, 0, 0)                                           \
+        M(10, FINISHED, finished, PROTO_WORKER, PROTO_SERVER, 64 << 10, 0, 0)                                     \
+        M(11, STATUS, status, PROTO_CLIENT, PROTO_SERVER, 64, 0, 0)                                               \
+        M(12, STATUS_HEAD, status_head, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)                               \
+        M(13, STATUS_POOL, status_pool, PROTO_SERVER, PROTO_CLIENT, 2 << 20, 0, 0)                                \
+        M(14, STATUS_MISS, status_miss, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)                               \
+        M(15, STATUS_WORKER, status_worker, PROTO_SERVER, PROTO_CLIENT, 64, 0, 0)                                 \
+        M(16, DONE, done, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)                                             \
+        M(17, STOP, stop, PROTO_CLIENT, PROTO_SERVER, 64, 0, 0)
+
+/* Nothing was started. `reason` is the miss's name, `detail` is for a person, `python` the interpreter to run. */
+#define PROTO_FIELDS_refused(F) F(str, reason) F(str, detail) F(str, python)
+
+/* A run, and everything of the client's process that it inherits. Signals are masks, bit 0 is signal 1. */
+#define PROTO_FIELDS_run(F)                                                                                       \
+        F(str, pool)             /* the pool asked for by name, or "" */                                          \
+        F(strv, argv)            /* python's arguments, without the program's own name */                         \
+        F(strv, env)             /* NAME=value */                                                                 \
+        F(u64v, fd_numbers)      /* the number that each of the client's fds has there */                         \
+        F(u32, umask)                                                                                             \
+        F(u32, nice)             /* getpriority(2) as the kernel has it: 20 - nice, 1 to 40 */                    \
+        F(u64, ignored_signals)                                                                                   \
+        F(u64, blocked_signals)                                                                                   \
+        F(u64v, limits)          /* soft and hard limit of each resource of getrlimit(2), in order */             \
+        F(u64v, affinity)        /* sched_getaffinity(2), 64 CPUs a word */
+
+#define PROTO_FIELDS_assigned(F) F(u32, pid) /* with its pidfd */
+#define PROTO_FIELDS_ended(F) F(u32, wait_status) /* as waitpid(2) has it */
+
+/* What a new worker is to be. `modules` are imported in order; `path` goes before the rest of sys.path. */
+#define PROTO_FIELDS_setup(F) F(str, pool) F(strv, modules) F(strv, path)
+#define PROTO_FIELDS_ready(F) F(u64, init_usec) F(u64, preload_usec)
+#define PROTO_FIELDS_failed(F) F(str, module) F(str, traceback)
+/* `declined` is the reason, if the run was not started, else "". */
+#define PROTO_FIELDS_finished(F) F(u32, wait_status) F(str, declined)
+
+/* STATUS is answered by a head, then each pool followed by its misses and workers, then DONE. */
+#define PROTO_FIELDS_status(F) F(u32, flags)
+#define PROTO_FIELDS_status_head(F) F(u32, pid) F(str, version) F(u64, uptime_usec) F(str, socket) F(str, state)
+#define PROTO_FIELDS_status_pool(F)                                                                               \
+        F(str, name)                                                                                              \
+        F(str, state)                                                                                             \
+        F(u32, size)                                                                                              \
+        F(u32, starting)                                                                                          \
+        F(u32, idle)                                                                                              \
+        F(u32, busy)                                                                                              \
+        F(u64, hits)                                                                                              \
+        F(u32, warmup_ms)                                                                                         \
+        F(u32, handoff_p50_usec)                                                                                  \
+        F(u32, handoff_p99_usec)                                                                                  \
+        F(str, last_error)
+#define PROTO_FIELDS_status_miss(F) F(str, reason) F(u64, count)
+#define PROTO_FIELDS_status_worker(F) F(u32, pid) F(str, state) F(u64, age_usec) F(u64, pss_kb)
+
+/* The end of an answer. `error` is "" or says what was wrong. */
+#define PROTO_FIELDS_done(F) F(str, error)
+#define PROTO_FIELDS_stop(F) F(u32, flags)
+
+#define PROTO_PAYLOADS(P)                                                                                         \
+        P(refused) P(run) P(assigned) P(ended) P(setup) P(ready) P(failed) P(finished) P(status) P(status_head)   \
+        P(status_pool) P(status_miss) P(status_worker) P(done) P(stop)
+
+#define PROTO_ENUM(number, type, name, ...) PROTO_##type = (number),
+enum proto_type { PROTO_MESSAGES(PROTO_ENUM) };
+#undef PROTO_ENUM
+
+/* How a kind of field is held in memory. Strings and lists are borrowed from the payload. */
+#define PROTO_KIND_u32 uint32_t
+#define PROTO_KIND_u64 uint64_t
+#define PROTO_KIND_str const char *
+#define PROTO_KIND_strv struct wire_strv
+#define PROTO_KIND_u64v struct wire_u64v
+
+#define PROTO_MEMBER(kind, member) PROTO_KIND_##kind member;
+/*
+ * For each payload a struct, and
+ *   proto_put_NAME(): appends its fields to @writer, which keeps the first error;
+ *   proto_get_NAME(): reads them. Returns 0, or -EPROTO if they are not exactly that.
+ */
+#define PROTO_DECLARE(name)                                                                                       \
+        struct proto_##name {                                                                                     \
+                PROTO_FIELDS_##name(PROTO_MEMBER)                                                                 \
+        };                                                                                                        \
+        void proto_put_##name(struct wire_writer *writer, const struct proto_##name *value);                      \
+        int proto_get_##name(struct wire_reader *reader, struct proto_##name *ret_value);
+PROTO_PAYLOADS(PROTO_DECLARE)
+#undef PROTO_DECLARE
+#undef PROTO_MEMBER
+
+struct proto_header {
+        uint16_t version;
+        uint16_t type;
+        uint32_t n_payload;
+        uint16_t n_fds;
+};
+
+void proto_header_write(const struct proto_header *header, uint8_t ret_bytes[PROTO_HEADER_BYTES]);
+
+/*
+ * Reads a header and checks it against the catalogue: is it a message that one of @senders may send to @receiver, no
+ * larger and with no other number of fds than it may have?
+ * Returns 0, -EPROTO if not, or -EPROTONOSUPPORT if the sender speaks another version (and it is not REFUSED).
+ */
+int proto_header_read(const uint8_t bytes[PROTO_HEADER_BYTES], unsigned senders, unsigned receiver,
+                      struct proto_header *ret_header);
+
+/* The message's name as the catalogue has it, or "?". */
+const char *proto_type_name(unsigned type);
