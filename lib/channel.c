@@ -27,8 +27,8 @@ struct channel {
         unsigned self, peers;
 
         uint8_t *in;
-        size_t n_in;        /* bytes read */
-        size_t n_taken;     /* of them, those of messages that were handed out */
+        size_t n_in;    /* bytes read */
+        size_t n_taken; /* of them, those of messages that were handed out */
         size_t n_allocated;
         struct fdset in_fds; /* received, their message not yet handed out */
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,12 +25,15 @@ static bool to_journal;
 
 void log_init(enum log_level level) {
         const char *journal_stream = getenv("JOURNAL_STREAM");
-        unsigned long long device, inode;
+        char stderr_stream[64];
         struct stat st;
 
         max_level = level;
-        to_journal = journal_stream && sscanf(journal_stream, "%llu:%llu", &device, &inode) == 2 &&
-                     fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+        to_journal = false;
+        if (!journal_stream || fstat(STDERR_FILENO, &st) < 0)
+                return;
+        snprintf(stderr_stream, sizeof(stderr_stream), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+        to_journal = strcmp(journal_stream, stderr_stream) == 0;
 }
 
 int log_level_parse(const char *name, enum log_level *ret_level) {

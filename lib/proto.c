@@ -11,6 +11,8 @@
 #define PROTO_PASS_strv(value) &value
 #define PROTO_PASS_u64v(value) &value
 
+/* The macros below end with their own semicolons, which the formatter does not know. */
+/* clang-format off */
 #define PROTO_DEFINE(name)                                                                                        \
         void proto_put_##name(struct wire_writer *writer, const struct proto_##name *value) {                     \
                 PROTO_FIELDS_##name(PROTO_PUT)                                                                    \
@@ -20,6 +22,7 @@
                 PROTO_FIELDS_##name(PROTO_GET)                                                                    \
                 return wire_reader_end(reader);                                                                   \
         }
+/* clang-format on */
 PROTO_PAYLOADS(PROTO_DEFINE)
 
 struct catalogue_row {
@@ -47,7 +50,7 @@ const char *proto_type_name(unsigned type) {
 
 void proto_header_write(const struct proto_header *header, uint8_t ret_bytes[PROTO_HEADER_BYTES]) {
         const uint64_t fields[][2] = {
-                { PROTO_MAGIC, 4 },      { header->version, 2 }, { header->type, 2 },
+                { PROTO_MAGIC, 4 },       { header->version, 2 }, { header->type, 2 },
                 { header->n_payload, 4 }, { header->n_fds, 2 },   { 0, 2 },
         };
         uint8_t *at = ret_bytes;

@@ -53,6 +53,9 @@ enum {
         PROTO_STOP_NOW = 1 << 0, /* end running scripts too */
 };
 
+/* Tables follow, which the formatter would tear apart. */
+/* clang-format off */
+
 /*
  * The catalogue, from which all else is made:
  * M(number, TYPE, name, senders, receivers, largest payload, least fds, most fds)
@@ -127,6 +130,7 @@ enum {
 #define PROTO_PAYLOADS(P)                                                                                         \
         P(refused) P(run) P(assigned) P(ended) P(setup) P(ready) P(failed) P(finished) P(status) P(status_head)   \
         P(status_pool) P(status_miss) P(status_worker) P(done) P(stop)
+/* clang-format on */
 
 #define PROTO_ENUM(number, type, name, ...) PROTO_##type = (number),
 enum proto_type { PROTO_MESSAGES(PROTO_ENUM) };
