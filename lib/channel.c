@@ -146,6 +146,21 @@ static int take_fds(struct msghdr *header, struct fdset *fds) {
         return r;
 }
 
+/*
+ * How many bytes to receive. While fds wait for the rest of their message, nothing behind it is read: the fds of the
+ * next one could be more than the set has room for, and what the peer added without announcing it would be its.
+ */
+static size_t read_limit(const struct channel *channel) {
+        size_t n_until = PROTO_HEADER_BYTES;
+        struct proto_header header;
+
+        if (channel->in_fds.n_fds && peek_header(channel, &header) == 0)
+                n_until += header.n_payload;
+        if (channel->in_fds.n_fds && n_until > channel->n_in)
+                return n_until - channel->n_in;
+        return channel->n_allocated - channel->n_in;
+}
+
 int channel_read(struct channel *channel) {
         union {
                 struct cmsghdr align;
@@ -165,7 +180,7 @@ int channel_read(struct channel *channel) {
         if (r < 0)
                 return r;
         iov.iov_base = channel->in + channel->n_in;
-        iov.iov_len = channel->n_allocated - channel->n_in;
+        iov.iov_len = read_limit(channel);
         do
                 n_read = recvmsg(channel->fd, &header, MSG_CMSG_CLOEXEC);
         while (n_read < 0 && errno == EINTR);
@@ -185,13 +200,13 @@ int channel_next(struct channel *channel, struct message *ret_message) {
         struct proto_header header;
         int r;
 
+        fdset_init(&ret_message->fds);
         r = peek_header(channel, &header);
         if (r)
                 return r;
         if (channel->n_in - channel->n_taken < PROTO_HEADER_BYTES + header.n_payload)
                 return CHANNEL_AGAIN;
 
-        fdset_init(&ret_message->fds);
         r = fdset_move(&ret_message->fds, &channel->in_fds, header.n_fds);
         if (r < 0)
                 return -EPROTO;
@@ -248,11 +263,29 @@ static ssize_t send_once(int fd, struct iovec *iov, size_t n_iov, const struct f
         return n_sent;
 }
 
+/* Fills @ret_copy with duplicates of @fds. Returns 0, or negative errno and an empty set. */
+static int duplicate_fds(const struct fdset *fds, struct fdset *ret_copy) {
+        fdset_init(ret_copy);
+        for (size_t i = 0; i < fds->n_fds; i++) {
+                int fd = fcntl(fds->fds[i], F_DUPFD_CLOEXEC, 0);
+
+                if (fd < 0) {
+                        int error = errno;
+
+                        fdset_fini(ret_copy);
+                        return -error;
+                }
+                fdset_push(ret_copy, fd);
+        }
+        return 0;
+}
+
 /* Keeps the bytes of @iov behind the first @n_sent, and the fds if none was sent, until channel_flush(). */
 static int queue_rest(struct channel *channel, const struct iovec *iov, size_t n_iov, const struct fdset *fds,
                       size_t n_sent) {
         struct outgoing *outgoing;
         size_t n_bytes = 0;
+        int r;
 
         for (size_t i = 0; i < n_iov; i++)
                 n_bytes += iov[i].iov_len;
@@ -260,25 +293,23 @@ static int queue_rest(struct channel *channel, const struct iovec *iov, size_t n
         if (!outgoing)
                 return -ENOMEM;
         *outgoing = (struct outgoing){ .n_sent = n_sent };
+        r = fds && n_sent == 0 ? duplicate_fds(fds, &outgoing->fds) : 0;
+        if (r < 0) {
+                free(outgoing);
+                return r;
+        }
         for (size_t i = 0; i < n_iov; i++) {
                 memcpy(outgoing->bytes + outgoing->n_bytes, iov[i].iov_base, iov[i].iov_len);
                 outgoing->n_bytes += iov[i].iov_len;
         }
         *channel->out_tail = outgoing;
         channel->out_tail = &outgoing->next;
-
-        for (size_t i = 0; fds && n_sent == 0 && i < fds->n_fds; i++) {
-                int fd = fcntl(fds->fds[i], F_DUPFD_CLOEXEC, 0);
-
-                if (fd < 0)
-                        return -errno;
-                fdset_push(&outgoing->fds, fd);
-        }
         return CHANNEL_AGAIN;
 }
 
 int channel_send(struct channel *channel, enum proto_type type, const struct wire_writer *payload,
                  const struct fdset *fds) {
+        struct proto_header checked;
         uint8_t header[PROTO_HEADER_BYTES];
         struct iovec iov[] = {
                 { .iov_base = header, .iov_len = sizeof(header) },
@@ -289,6 +320,8 @@ int channel_send(struct channel *channel, enum proto_type type, const struct wir
 
         if (payload->error)
                 return payload->error;
+        if (payload->n_bytes > UINT32_MAX)
+                return -EMSGSIZE;
         proto_header_write(
                 &(struct proto_header){
                         .version = PROTO_VERSION,
@@ -297,6 +330,8 @@ int channel_send(struct channel *channel, enum proto_type type, const struct wir
                         .n_fds = (uint16_t)(fds ? fds->n_fds : 0),
                 },
                 header);
+        if (proto_header_read(header, channel->self, channel->peers, &checked) < 0)
+                return -EMSGSIZE;
         if (!channel->out) {
                 n_sent = send_once(channel->fd, iov, 2, fds);
                 if (n_sent < 0)

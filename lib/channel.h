@@ -56,7 +56,7 @@ int channel_read(struct channel *channel);
 
 /*
  * Takes the next whole message out of what was read. Returns 0 and *ret_message, which the caller owns, or
- * CHANNEL_AGAIN (read more; *ret_message is then not set), or negative errno.
+ * CHANNEL_AGAIN (read more), or negative errno. Without a message, *ret_message only has no fds.
  */
 int channel_next(struct channel *channel, struct message *ret_message);
 
@@ -66,7 +66,9 @@ int channel_receive(struct channel *channel, struct message *ret_message);
 /*
  * Sends a message of @type with the payload of @payload (borrowed; its error is returned) and the fds of @fds
  * (borrowed, may be NULL; duplicated if the socket has no room for the first byte now).
- * Returns 0 if all of it is with the kernel, CHANNEL_AGAIN if the rest waits for channel_flush(), or negative errno.
+ * Returns 0 if all of it is with the kernel, CHANNEL_AGAIN if the rest waits for channel_flush(), -EMSGSIZE (nothing
+ * was sent, the channel is as it was) if the catalogue has no such message, so large or with so many fds, from this
+ * end to the other, or another negative errno.
  */
 int channel_send(struct channel *channel, enum proto_type type, const struct wire_writer *payload,
                  const struct fdset *fds);

@@ -64,10 +64,10 @@ static int check_folder(const struct sockaddr_un *address, bool create) {
         return 0;
 }
 
-static int connect_to(const struct sockaddr_un *address) {
+static int connect_to(const struct sockaddr_un *address, int flags) {
         _cleanup_fd_ int fd = -1;
 
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
         if (fd < 0)
                 return -errno;
         if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
@@ -86,8 +86,8 @@ static int remove_stale(const struct sockaddr_un *address) {
                 return -EPERM;
         if (!S_ISSOCK(st.st_mode))
                 return -ENOTSOCK;
-        fd = connect_to(address);
-        if (fd >= 0)
+        fd = connect_to(address, SOCK_NONBLOCK);
+        if (fd >= 0 || fd == -EAGAIN) /* its backlog may be full */
                 return -EADDRINUSE;
         if (fd != -ECONNREFUSED)
                 return fd;
@@ -135,7 +135,7 @@ int sock_connect(const char *path) {
         r = check_folder(&address, false);
         if (r < 0)
                 return r;
-        fd = connect_to(&address);
+        fd = connect_to(&address, 0);
         if (fd < 0)
                 return fd;
         r = sock_peer(fd, &peer);
