@@ -19,7 +19,7 @@ void log_init(enum log_level level);
 int log_level_parse(const char *name, enum log_level *ret_level);
 const char *log_level_name(enum log_level level);
 
-/* errno is kept, and %m prints it. */
+/* errno is kept. */
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_err(...) log_write(LOG_LEVEL_ERR, __VA_ARGS__)

@@ -94,6 +94,14 @@ static int remove_stale(const struct sockaddr_un *address) {
         return unlink(address->sun_path) < 0 ? -errno : 0;
 }
 
+int sock_make_folder(const char *path) {
+        struct sockaddr_un address;
+        int r;
+
+        r = make_address(path, &address);
+        return r < 0 ? r : check_folder(&address, true);
+}
+
 int sock_listen(const char *path, int backlog) {
         _cleanup_fd_ int fd = -1;
         struct sockaddr_un address;

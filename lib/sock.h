@@ -25,6 +25,9 @@ int sock_default_path(char **ret_path);
 /* As sock_default_path(), but $POOLD_SOCKET counts first: what a client uses. */
 int sock_client_path(char **ret_path);
 
+/* The folder of the socket @path: made 0700 if it is missing, -EPERM if it is not ours alone. Returns 0 or -errno. */
+int sock_make_folder(const char *path);
+
 /*
  * Makes a listening socket, 0600, at @path, in a folder that is made 0700 if it is missing. A stale socket is replaced.
  * Returns an fd that the caller owns, or

@@ -1,0 +1,130 @@
+#include "client.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/fd.h"
+#include "lib/log.h"
+
+static void on_socket(void *data, unsigned events);
+static void on_deadline(void *data, unsigned events);
+
+struct client *client_new(struct loop *loop, int fd, uint64_t deadline_usec, const struct client_events *events,
+                          void *data) {
+        struct client *client = calloc(1, sizeof(*client));
+
+        if (!client) {
+                fd_close(fd);
+                return NULL;
+        }
+        client->loop = loop;
+        client->events = events;
+        client->data = data;
+        client->accepted_usec = loop_now_usec();
+        client->channel = channel_new(fd, PROTO_SERVER, PROTO_CLIENT);
+        if (client->channel)
+                client->source = loop_add_fd(loop, fd, LOOP_READ, on_socket, client);
+        client->deadline = loop_add_timer(loop, on_deadline, client);
+        if (!client->source || !client->deadline || loop_set_deadline(client->deadline, deadline_usec) < 0) {
+                client_free(client);
+                return NULL;
+        }
+        return client;
+}
+
+void client_free(struct client *client) {
+        client->source = loop_source_free(client->source);
+        client->deadline = loop_source_free(client->deadline);
+        client->channel = channel_free(client->channel);
+        loop_defer_free(client->loop, free, client);
+}
+
+/* Reads until there is a request, or the peer has said something that it may not say, or is gone. */
+static void read_request(struct client *client) {
+        struct message message;
+        int r = channel_next(client->channel, &message);
+
+        while (r == CHANNEL_AGAIN) {
+                r = channel_read(client->channel);
+                if (r == CHANNEL_AGAIN)
+                        return;
+                if (r == 0)
+                        r = channel_next(client->channel, &message);
+        }
+        if (r == 0 && !client->requested) {
+                client->requested = true;
+                client->events->request(client, &message, client->data);
+                message_fini(&message);
+                return;
+        }
+        if (r == 0) {
+                message_fini(&message);
+                r = -EPROTO;
+        }
+        if (r == -EPROTONOSUPPORT) {
+                _cleanup_writer_ struct wire_writer refusal = { 0 };
+
+                proto_put_refused(&refusal, &(struct proto_refused){
+                                                    .reason = "version",
+                                                    .detail = "poold speaks another version of the protocol",
+                                            });
+                client_send(client, PROTO_REFUSED, &refusal, NULL);
+        }
+        if (r < 0)
+                log_debug("client dropped: %s", strerror(-r));
+        client->events->closed(client, client->data);
+}
+
+void client_start(struct client *client) {
+        read_request(client);
+}
+
+static void update(struct client *client) {
+        unsigned events = LOOP_READ | (channel_is_flushing(client->channel) ? LOOP_WRITE : 0U);
+
+        if (client->finishing && !channel_is_flushing(client->channel))
+                client->events->closed(client, client->data);
+        else
+                loop_set_events(client->source, events);
+}
+
+static void on_socket(void *data, unsigned events) {
+        struct client *client = data;
+
+        if (events & LOOP_WRITE && channel_flush(client->channel) < 0) {
+                client->events->closed(client, client->data);
+                return;
+        }
+        if (events & LOOP_READ)
+                read_request(client);
+        else
+                update(client);
+}
+
+static void on_deadline(void *data, unsigned events) {
+        struct client *client = data;
+
+        (void)events;
+        log_debug("client dropped: no whole request in time");
+        client->events->closed(client, client->data);
+}
+
+void client_send(struct client *client, enum proto_type type, const struct wire_writer *payload,
+                 const struct fdset *fds) {
+        int r = channel_send(client->channel, type, payload, fds);
+
+        if (r < 0)
+                log_debug("client: cannot send %s: %s", proto_type_name(type), strerror(-r));
+        else if (r == CHANNEL_AGAIN)
+                loop_set_events(client->source, LOOP_READ | LOOP_WRITE);
+}
+
+void client_hold(struct client *client) {
+        loop_set_deadline(client->deadline, LOOP_NEVER);
+}
+
+void client_finish(struct client *client) {
+        client->finishing = true;
+        update(client);
+}

@@ -1,0 +1,200 @@
+#include "fit.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/pyargs.h"
+
+/*
+ * Variables that are read when the interpreter starts or a module is imported; later is too late. A '*' at the end
+ * stands for any rest. The locale's are looked at in another way, see locale_of().
+ */
+static const char *const import_time[] = {
+        "BLIS_*",      "CUBLAS_*",   "CUDA_*",    "CUDNN_*",    "GLIBC_TUNABLES", "GOMP_*",   "HIP_*",
+        "HOME",        "JAX_*",      "KMP_*",     "LD_*",       "MALLOC_*",       "MKL_*",    "MPLBACKEND",
+        "MPLCONFIGDIR", "NCCL_*",    "NPY_*",     "NUMBA_*",    "NUMEXPR_*",      "NUMPY_*",  "NVIDIA_*",
+        "OMP_*",       "OPENBLAS_*", "PYTHON*",   "PYTORCH_*",  "ROCR_*",         "TF_*",     "TORCH_*",
+        "VECLIB_*",    "XLA_*",
+};
+
+struct fit {
+        char **sensitive; /* of the pool's environment, borrowed strings, NULL-terminated */
+        size_t n_sensitive;
+        char *locale;
+};
+
+static bool matches(const char *variable, const char *pattern) {
+        size_t length = strcspn(pattern, "*");
+
+        return strncmp(variable, pattern, length) == 0 && (pattern[length] == '*' || variable[length] == '=');
+}
+
+static bool is_sensitive(const char *variable) {
+        for (size_t i = 0; i < sizeof(import_time) / sizeof(import_time[0]); i++)
+                if (matches(variable, import_time[i]))
+                        return true;
+        return false;
+}
+
+/* The locale that an interpreter starts with: LC_ALL, else LC_CTYPE, else LANG (setlocale(3)), as NAME=value. */
+struct locale {
+        const char *variables[3];
+};
+
+static const char *const locale_names[] = { "LC_ALL=", "LC_CTYPE=", "LANG=" };
+
+static void locale_note(struct locale *locale, const char *variable) {
+        if (variable[0] != 'L')
+                return;
+        for (size_t i = 0; i < 3; i++) {
+                size_t length = strlen(locale_names[i]);
+
+                if (strncmp(variable, locale_names[i], length) == 0 && variable[length])
+                        locale->variables[i] = variable;
+        }
+}
+
+/* LC_ALL is told from the others, as python's coercion of the C locale does (PEP 538). */
+static const char *locale_of(const struct locale *locale) {
+        if (locale->variables[0])
+                return locale->variables[0];
+        for (size_t i = 1; i < 3; i++)
+                if (locale->variables[i])
+                        return strchr(locale->variables[i], '=');
+        return "=";
+}
+
+struct fit *fit_new(char *const *envp) {
+        struct fit *fit = calloc(1, sizeof(*fit));
+        struct locale locale = { 0 };
+        size_t n = 0;
+
+        if (!fit)
+                return NULL;
+        while (envp[n])
+                n++;
+        fit->sensitive = calloc(n + 1, sizeof(char *));
+        if (!fit->sensitive)
+                return fit_free(fit);
+        for (size_t i = 0; i < n; i++) {
+                if (is_sensitive(envp[i]))
+                        fit->sensitive[fit->n_sensitive++] = envp[i];
+                locale_note(&locale, envp[i]);
+        }
+        fit->locale = strdup(locale_of(&locale));
+        return fit->locale ? fit : fit_free(fit);
+}
+
+struct fit *fit_free(struct fit *fit) {
+        if (fit) {
+                free(fit->sensitive);
+                free(fit->locale);
+        }
+        free(fit);
+        return NULL;
+}
+
+__attribute__((format(printf, 3, 4))) static int miss(struct fit_miss *ret_miss, const char *reason,
+                                                      const char *format, ...) {
+        va_list arguments;
+
+        ret_miss->reason = reason;
+        va_start(arguments, format);
+        vsnprintf(ret_miss->detail, sizeof(ret_miss->detail), format, arguments);
+        va_end(arguments);
+        return FIT_MISS;
+}
+
+/* The pool's variable of the same name as @variable, or NULL. */
+static const char *find_same_name(const struct fit *fit, const char *variable) {
+        size_t length = strcspn(variable, "=");
+
+        for (size_t i = 0; i < fit->n_sensitive; i++)
+                if (strncmp(fit->sensitive[i], variable, length) == 0 && fit->sensitive[i][length] == '=')
+                        return fit->sensitive[i];
+        return NULL;
+}
+
+/* A variable that the pool's workers have and the client has not. */
+static const char *find_absent(const struct fit *fit, const struct wire_strv *env) {
+        for (size_t i = 0; i < fit->n_sensitive; i++) {
+                const char *at = env->data;
+                size_t length = strcspn(fit->sensitive[i], "=") + 1;
+                uint32_t n = 0;
+
+                while (n < env->count && strncmp(at, fit->sensitive[i], length) != 0) {
+                        at = wire_strv_next(at);
+                        n++;
+                }
+                if (n == env->count)
+                        return fit->sensitive[i];
+        }
+        return NULL;
+}
+
+static int name_length(const char *variable) {
+        return (int)strcspn(variable, "=");
+}
+
+static int check_environment(const struct fit *fit, const struct proto_run *run, struct fit_miss *ret_miss) {
+        const char *variable = run->env.data, *absent;
+        struct locale locale = { 0 };
+        size_t n_same = 0;
+
+        for (uint32_t i = 0; i < run->env.count; i++, variable = wire_strv_next(variable)) {
+                const char *ours;
+
+                locale_note(&locale, variable);
+                if (!run->pool[0] && (matches(variable, "VIRTUAL_ENV") || matches(variable, "CONDA_PREFIX")))
+                        return miss(ret_miss, "interpreter", "%.*s is activated, and no pool has its interpreter",
+                                    name_length(variable), variable);
+                if (!is_sensitive(variable))
+                        continue;
+                ours = find_same_name(fit, variable);
+                if (!ours || strcmp(ours, variable) != 0)
+                        return miss(ret_miss, "environment", "%.*s is %s in the pool's workers",
+                                    name_length(variable), variable, ours ? "different" : "not set");
+                n_same++;
+        }
+        if (n_same < fit->n_sensitive && (absent = find_absent(fit, &run->env)))
+                return miss(ret_miss, "environment", "%.*s is set in the pool's workers only", name_length(absent),
+                            absent);
+        if (strcmp(locale_of(&locale), fit->locale) != 0)
+                return miss(ret_miss, "environment", "the locale (LC_ALL, LC_CTYPE, LANG) is %s in the pool's workers",
+                            fit->locale[0] == '=' ? fit->locale + 1 : fit->locale);
+        return 0;
+}
+
+/* Is the script to be typed by a person? @fds has the client's fds, in the order of their numbers' list. */
+static bool reads_terminal(const struct proto_run *run, const int *fds) {
+        for (uint32_t i = 0; i < run->fd_numbers.count; i++)
+                if (wire_u64v_at(&run->fd_numbers, i) == STDIN_FILENO)
+                        return isatty(fds[i]);
+        return false;
+}
+
+static int check_arguments(const struct proto_run *run, const int *fds, struct fit_miss *ret_miss) {
+        char **argv = wire_strv_to_array(&run->argv, 0);
+        struct pyargs args;
+        int r = 0;
+
+        if (!argv)
+                return -ENOMEM;
+        if (pyargs_parse(argv, (int)run->argv.count, &args) == PYARGS_UNSUPPORTED)
+                r = miss(ret_miss, "options", "option %s is read when the interpreter starts", args.unsupported);
+        else if (args.kind == PYARGS_STDIN && reads_terminal(run, fds))
+                r = miss(ret_miss, "interactive", "the interactive interpreter is not kept warm");
+        free(argv);
+        return r;
+}
+
+int fit_check(const struct fit *fit, const struct proto_run *run, const int *fds, struct fit_miss *ret_miss) {
+        int r = check_arguments(run, fds, ret_miss);
+
+        return r ? r : check_environment(fit, run, ret_miss);
+}

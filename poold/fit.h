@@ -1,0 +1,26 @@
+#pragma once
+
+/*
+ * Is a warm worker of a pool what python3 would have been for this run? See DESIGN's rule: the same interpreter, the
+ * same options at its start, the same value of every variable that is read when modules are imported.
+ */
+
+#include "lib/proto.h"
+
+struct fit;
+
+/* What one pool's workers are like: @envp, the environment that they start with, is borrowed. NULL: no memory. */
+struct fit *fit_new(char *const *envp);
+/* Returns NULL. */
+struct fit *fit_free(struct fit *fit);
+
+/* Why a run is not served warm. The reason is a fixed name; the detail is for a person. */
+struct fit_miss {
+        const char *reason;
+        char detail[200];
+};
+
+#define FIT_MISS 1
+
+/* Compares. Returns 0: fits; FIT_MISS and *ret_miss; or -ENOMEM. @fds are the run's fds (borrowed). */
+int fit_check(const struct fit *fit, const struct proto_run *run, const int *fds, struct fit_miss *ret_miss);

@@ -1,0 +1,157 @@
+#include "listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/fd.h"
+#include "lib/log.h"
+#include "lib/sock.h"
+#include "systemd.h"
+
+struct listener {
+        int fd;
+        int lock;        /* -1: the socket is systemd's */
+        char *path;
+        char *lock_path;
+        char *link_path; /* NULL: no symlink of ours */
+};
+
+/* Takes the lock at @path. Returns an fd, -EWOULDBLOCK if another process has it, or another negative errno. */
+static int take_lock(const char *path) {
+        for (;;) {
+                _cleanup_fd_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+                struct stat ours, there;
+
+                if (fd < 0)
+                        return -errno;
+                if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+                        return -errno;
+                if (fstat(fd, &ours) < 0)
+                        return -errno;
+                /* Whoever had it before has removed the file: the lock on that one is worth nothing. */
+                if (stat(path, &there) == 0 && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev)
+                        return fd_steal(&fd);
+        }
+}
+
+/* Leads the clients' first place to our socket, unless something that lives is there. */
+static void make_link(struct listener *listener) {
+        char *place = NULL;
+        int fd;
+
+        if (sock_default_path(&place) < 0)
+                return;
+        if (strcmp(place, listener->path) != 0) {
+                fd = sock_connect(place);
+                if (fd == -ENOENT || fd == -ECONNREFUSED) {
+                        char *slash = strrchr(place, '/');
+
+                        *slash = '\0';
+                        mkdir(place, 0700);
+                        *slash = '/';
+                        unlink(place);
+                        if (symlink(listener->path, place) == 0) {
+                                listener->link_path = place;
+                                place = NULL;
+                        } else {
+                                log_warn("clients need POOLD_SOCKET=%s: cannot link %s to it: %s", listener->path,
+                                         place, strerror(errno));
+                        }
+                }
+                fd_close(fd);
+        }
+        free(place);
+}
+
+static const char *explain(int error) {
+        switch (error) {
+        case -EADDRINUSE:
+        case -EWOULDBLOCK:
+                return "another poold serves this socket; `poolctl stop` stops it";
+        case -EPERM:
+                return "the socket or its folder belongs to somebody else, or the folder is open to others; "
+                       "it must be yours and have mode 0700";
+        case -ENOTSOCK:
+                return "there is something that is no socket; remove it, or set another `socket`";
+        case -ENAMETOOLONG:
+                return "the path of a Unix socket has at most 107 bytes; set a shorter `socket`";
+        default:
+                return strerror(-error);
+        }
+}
+
+static int make_own(struct listener *listener, const char *path) {
+        int r;
+
+        listener->path = strdup(path);
+        if (!listener->path || asprintf(&listener->lock_path, "%s.lock", path) < 0)
+                return -ENOMEM;
+        /* The folder is looked at before the lock is made in it. */
+        r = sock_make_folder(path);
+        if (r < 0)
+                return r;
+        listener->lock = take_lock(listener->lock_path);
+        if (listener->lock < 0)
+                return listener->lock;
+        listener->fd = sock_listen(path, SOMAXCONN);
+        if (listener->fd < 0)
+                return listener->fd;
+        make_link(listener);
+        return 0;
+}
+
+int listener_new(const char *path, struct listener **ret_listener) {
+        struct listener *listener = calloc(1, sizeof(*listener));
+        int r;
+
+        if (!listener)
+                return -ENOMEM;
+        listener->fd = listener->lock = -1;
+        r = systemd_listen_fd();
+        if (r == SYSTEMD_NO_FD) {
+                r = make_own(listener, path);
+        } else if (r >= 0) {
+                listener->fd = r;
+                r = sock_path_of(listener->fd, &listener->path);
+        }
+        if (r < 0) {
+                log_err("cannot listen at %s: %s", path, explain(r));
+                listener_free(listener);
+                return r;
+        }
+        *ret_listener = listener;
+        return 0;
+}
+
+struct listener *listener_free(struct listener *listener) {
+        if (!listener)
+                return NULL;
+        if (listener->link_path)
+                unlink(listener->link_path);
+        if (listener->lock >= 0 && listener->fd >= 0)
+                unlink(listener->path);
+        fd_close(listener->fd);
+        if (listener->lock >= 0)
+                unlink(listener->lock_path);
+        fd_close(listener->lock);
+        free(listener->path);
+        free(listener->lock_path);
+        free(listener->link_path);
+        free(listener);
+        return NULL;
+}
+
+int listener_fd(const struct listener *listener) {
+        return listener->fd;
+}
+
+const char *listener_path(const struct listener *listener) {
+        return listener->path;
+}

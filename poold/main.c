@@ -1,0 +1,191 @@
+/* poold: command line, configuration, signals. All else is the server's. */
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "lib/fd.h"
+#include "lib/log.h"
+#include "listener.h"
+#include "loop.h"
+#include "server.h"
+#include "systemd.h"
+
+struct options {
+        const char *config_path;
+        bool check;
+};
+
+static const char usage[] =
+        "usage: poold [--config FILE] [--check] [--version]\n"
+        "\n"
+        "Keeps warm Python processes for `poolctl run`. Runs in the foreground and logs to stderr.\n"
+        "\n"
+        "  --config FILE  read this configuration (default: $POOLD_CONFIG,\n"
+        "                 ~/.config/poold/poold.ini, " POOLD_SYSCONFDIR "/poold/poold.ini)\n"
+        "  --check        report what is wrong with the configuration, and exit\n"
+        "  --version      print the version, and exit\n";
+
+/* Returns 0 to go on, or positive: exit with *ret_status. */
+static int parse_options(int argc, char **argv, struct options *ret_options, int *ret_status) {
+        static const struct option long_options[] = {
+                { "config", required_argument, NULL, 'c' }, { "check", no_argument, NULL, 'k' },
+                { "version", no_argument, NULL, 'v' },      { "help", no_argument, NULL, 'h' },
+                { NULL, 0, NULL, 0 },
+        };
+        int option;
+
+        *ret_options = (struct options){ 0 };
+        *ret_status = EXIT_SUCCESS;
+        while ((option = getopt_long(argc, argv, "h", long_options, NULL)) >= 0)
+                switch (option) {
+                case 'c':
+                        ret_options->config_path = optarg;
+                        break;
+                case 'k':
+                        ret_options->check = true;
+                        break;
+                case 'v':
+                        puts("poold " POOLD_VERSION);
+                        return 1;
+                case 'h':
+                        fputs(usage, stdout);
+                        return 1;
+                default:
+                        fputs(usage, stderr);
+                        *ret_status = EX_USAGE;
+                        return 1;
+                }
+        if (optind < argc) {
+                fprintf(stderr, "poold: unexpected argument '%s'\n%s", argv[optind], usage);
+                *ret_status = EX_USAGE;
+                return 1;
+        }
+        return 0;
+}
+
+/* Where poold-worker is: beside us, as in the build folder, else where it was installed. NULL: no memory. */
+static char *find_worker(void) {
+        char self[4096], *path = NULL;
+        ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+        if (n > 0) {
+                char *slash;
+
+                self[n] = '\0';
+                slash = strrchr(self, '/');
+                *slash = '\0';
+                if (asprintf(&path, "%s/poold-worker", self) < 0)
+                        return NULL;
+                if (access(path, X_OK) == 0)
+                        return path;
+                free(path);
+        }
+        return strdup(POOLD_LIBEXECDIR "/poold-worker");
+}
+
+static void on_signal(void *data, unsigned events) {
+        struct signalfd_siginfo info;
+        struct server *server = ((void **)data)[0];
+        int fd = *(int *)((void **)data)[1];
+
+        (void)events;
+        while (read(fd, &info, sizeof(info)) == sizeof(info))
+                server_drain(server, false);
+}
+
+/* Blocks the signals that stop us, to be read from an fd that the caller owns. Returns it or negative errno. */
+static int catch_signals(void) {
+        sigset_t stopping;
+        int fd;
+
+        signal(SIGPIPE, SIG_IGN);
+        signal(SIGHUP, SIG_IGN);
+        sigemptyset(&stopping);
+        sigaddset(&stopping, SIGTERM);
+        sigaddset(&stopping, SIGINT);
+        sigprocmask(SIG_BLOCK, &stopping, NULL);
+        fd = signalfd(-1, &stopping, SFD_CLOEXEC | SFD_NONBLOCK);
+        return fd < 0 ? -errno : fd;
+}
+
+/* Serves until told to stop. Returns 0 or negative errno; what is wrong has been logged. */
+static int serve(const struct config *config, const char *worker_program) {
+        _cleanup_fd_ int signals = -1;
+        struct systemd systemd = { 0 };
+        const struct server_settings settings = { config, worker_program, POOLD_PYTHON, &systemd };
+        struct loop_source *signal_source = NULL;
+        struct listener *listener;
+        struct server *server = NULL;
+        struct loop *loop;
+        void *signal_data[2];
+        int r;
+
+        r = systemd_init(&systemd);
+        if (r < 0)
+                log_warn("cannot tell systemd anything, $NOTIFY_SOCKET: %s", strerror(-r));
+        r = listener_new(config->socket, &listener);
+        if (r < 0)
+                return r;
+        loop = loop_new();
+        signals = catch_signals();
+        r = loop && signals >= 0 ? server_new(loop, &settings, listener, &server) : signals < 0 ? signals : -ENOMEM;
+        if (r == 0) {
+                signal_data[0] = server;
+                signal_data[1] = &signals;
+                signal_source = loop_add_fd(loop, signals, LOOP_READ, on_signal, signal_data);
+                r = signal_source ? 0 : -ENOMEM;
+        }
+        if (r == 0) {
+                log_info("poold " POOLD_VERSION " pid=%d listens at %s", getpid(), config->socket);
+                systemd_notify(&systemd, "READY=1");
+                r = loop_run(loop);
+        }
+        loop_source_free(signal_source);
+        if (server)
+                server_free(server);
+        loop_free(loop);
+        return r;
+}
+
+int main(int argc, char **argv) {
+        struct config *config = NULL;
+        char *errors = NULL, *worker_program;
+        struct options options;
+        int r, status;
+
+        if (parse_options(argc, argv, &options, &status))
+                return status;
+        r = config_load(options.config_path, &config, &errors);
+        if (r == CONFIG_INVALID) {
+                fprintf(stderr, "%s", errors);
+                free(errors);
+                return EX_CONFIG;
+        }
+        if (r < 0) {
+                fprintf(stderr, "poold: cannot read the configuration: %s\n", strerror(-r));
+                return EXIT_FAILURE;
+        }
+        if (options.check) {
+                printf("%s: no errors\n", config->file ? config->file : "built-in defaults");
+                config_free(config);
+                return EXIT_SUCCESS;
+        }
+
+        log_init(config->log_level);
+        worker_program = find_worker();
+        r = worker_program ? serve(config, worker_program) : -ENOMEM;
+        if (r < 0)
+                log_err("stopped: %s", strerror(-r));
+        free(worker_program);
+        config_free(config);
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,93 @@
+#pragma once
+
+/*
+ * The policy of one pool, and nothing but policy: how many workers there should be, which one a run gets, when to start
+ * another and when to give one up. It knows no processes and no clock: the time comes in with each call, and what is to
+ * be done goes out through `struct pool_actions`, so that its every decision can be tested without a process.
+ *
+ * A worker is on the list that its state names, and one function moves it between them:
+ *
+ *     starting -> idle -> busy -> dying -> (forgotten)        any of them -> dying
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+struct pool;
+
+enum pool_worker_state {
+        POOL_STARTING, /* spawned, its preload not over */
+        POOL_IDLE,     /* waits for a run */
+        POOL_BUSY,     /* has a run */
+        POOL_DYING,    /* of no more use, its process not reaped */
+        POOL_N_STATES,
+};
+
+const char *pool_worker_state_name(enum pool_worker_state state);
+
+/* What the policy knows of a worker; embedded in whatever stands for the process. */
+struct pool_worker {
+        struct pool *pool;
+        enum pool_worker_state state;
+        uint64_t spawned_usec;
+        TAILQ_ENTRY(pool_worker) link;
+};
+TAILQ_HEAD(pool_worker_list, pool_worker);
+
+struct pool_actions {
+        /* Start a worker and pool_add() it. Returns 0, or negative errno, which counts as a failed start. */
+        int (*spawn)(struct pool *pool, void *data, uint64_t now_usec);
+        /* End a worker that serves no run: it is dying already; pool_remove() it when its process is reaped. */
+        void (*dismiss)(struct pool_worker *worker, void *data);
+};
+
+struct pool_settings {
+        uint32_t size;        /* workers kept idle */
+        uint32_t max_workers; /* cap on starting + idle + busy */
+        uint32_t start_timeout_sec;
+};
+
+/* A positive result of pool_take(): there is no idle worker. */
+#define POOL_EMPTY 1
+
+/* @name and @actions are borrowed. Returns NULL for lack of memory. */
+struct pool *pool_new(const char *name, const struct pool_settings *settings, const struct pool_actions *actions,
+                      void *data);
+/* The pool must have no workers left. Returns NULL. */
+struct pool *pool_free(struct pool *pool);
+
+/* A new worker, now starting. */
+void pool_add(struct pool *pool, struct pool_worker *worker, uint64_t now_usec);
+/* Its preload is over: now idle. */
+void pool_ready(struct pool_worker *worker, uint64_t now_usec);
+/* It did not become ready, because of @error (a text for the user, copied): now dying; the next try waits longer. */
+void pool_failed(struct pool_worker *worker, const char *error, uint64_t now_usec);
+/* Its run is over: now dying. */
+void pool_finished(struct pool_worker *worker, uint64_t now_usec);
+/* Its process is gone, for whatever reason: forgotten. If it was still starting this is a failed start, too. */
+void pool_remove(struct pool_worker *worker, const char *error, uint64_t now_usec);
+
+/* Takes the worker that has been idle longest: now busy. Returns 0, or POOL_EMPTY and no worker. */
+int pool_take(struct pool *pool, uint64_t now_usec, struct pool_worker **ret_worker);
+
+/*
+ * Does what is due: gives up workers that take too long to start, starts those that are missing, at most @n_spawns.
+ * Returns when it wants to be called again at the latest, or UINT64_MAX.
+ */
+uint64_t pool_run(struct pool *pool, uint32_t n_spawns, uint64_t now_usec);
+
+/* From now on no worker is started; idle and starting ones are dismissed. */
+void pool_drain(struct pool *pool);
+
+const char *pool_name(const struct pool *pool);
+/* "ready", "warming", "degraded" (the last start failed) or "stopping". */
+const char *pool_state_name(const struct pool *pool);
+uint32_t pool_size(const struct pool *pool);
+uint32_t pool_count(const struct pool *pool, enum pool_worker_state state);
+/* Those in one state, in the order in which they entered it. */
+const struct pool_worker_list *pool_workers(const struct pool *pool, enum pool_worker_state state);
+/* From spawn to ready, the last worker's; 0 as long as there was none. */
+uint32_t pool_warmup_ms(const struct pool *pool);
+/* Why the last start failed; "" if it did not. */
+const char *pool_last_error(const struct pool *pool);

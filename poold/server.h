@@ -1,0 +1,37 @@
+#pragma once
+
+/*
+ * poold itself: clients' requests on one side, pools of workers on the other, and what connects them.
+ */
+
+#include <stdbool.h>
+
+#include "config.h"
+#include "listener.h"
+#include "loop.h"
+#include "systemd.h"
+
+struct server;
+
+struct server_settings {
+        const struct config *config;
+        const char *worker_program;
+        const char *python; /* what a refused client runs instead */
+        const struct systemd *systemd;
+};
+
+/*
+ * Starts to serve at @listener (taken, also on failure). What @settings points to is borrowed for the server's life.
+ * Returns 0 or negative errno.
+ */
+int server_new(struct loop *loop, const struct server_settings *settings, struct listener *listener,
+               struct server **ret_server);
+
+/* Leaves running scripts to themselves. Returns NULL. */
+struct server *server_free(struct server *server);
+
+/*
+ * Stops listening at once, and the loop as soon as the running scripts have ended, or drain_timeout is over: they go
+ * on alone then. With @now they are ended. May be called again.
+ */
+void server_drain(struct server *server, bool now);

@@ -1,0 +1,65 @@
+#include "spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/fd.h"
+
+static int set_attributes(posix_spawnattr_t *attributes) {
+        sigset_t all, none;
+        int r;
+
+        sigfillset(&all);
+        sigemptyset(&none);
+        r = posix_spawnattr_setsigdefault(attributes, &all);
+        if (r == 0)
+                r = posix_spawnattr_setsigmask(attributes, &none);
+        if (r == 0)
+                r = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK |
+                                                                 POSIX_SPAWN_SETSID);
+        return -r;
+}
+
+static int set_actions(posix_spawn_file_actions_t *actions, int control) {
+        int r;
+
+        r = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+        if (r == 0)
+                r = posix_spawn_file_actions_adddup2(actions, STDERR_FILENO, STDOUT_FILENO);
+        if (r == 0)
+                r = posix_spawn_file_actions_adddup2(actions, control, SPAWN_CONTROL_FD);
+        return -r;
+}
+
+int spawn(const char *program, char *const argv[], char *const envp[], int control, pid_t *ret_pid, int *ret_pidfd) {
+        posix_spawn_file_actions_t actions;
+        posix_spawnattr_t attributes;
+        pid_t pid;
+        int r, pidfd;
+
+        posix_spawn_file_actions_init(&actions);
+        posix_spawnattr_init(&attributes);
+        r = set_attributes(&attributes);
+        if (r == 0)
+                r = set_actions(&actions, control);
+        if (r == 0)
+                r = -posix_spawn(&pid, program, &actions, &attributes, argv, envp);
+        posix_spawnattr_destroy(&attributes);
+        posix_spawn_file_actions_destroy(&actions);
+        if (r < 0)
+                return r;
+
+        pidfd = fd_open_pid(pid); /* nobody but us reaps it, so the number is still its own */
+        if (pidfd < 0) {
+                kill(pid, SIGKILL);
+                waitpid(pid, NULL, 0);
+                return pidfd;
+        }
+        *ret_pid = pid;
+        *ret_pidfd = pidfd;
+        return 0;
+}

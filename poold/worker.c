@@ -1,0 +1,215 @@
+#include "worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "lib/fd.h"
+#include "lib/log.h"
+#include "spawn.h"
+
+#define KILL_AFTER_USEC (2 * UINT64_C(1000000))
+
+static void on_process(void *data, unsigned events);
+static void on_control(void *data, unsigned events);
+static void on_kill_timer(void *data, unsigned events);
+
+static int start_process(struct worker *worker, const struct worker_command *command) {
+        char *argv[] = { (char *)"poold-worker", NULL };
+        _cleanup_writer_ struct wire_writer setup = { 0 };
+        _cleanup_fd_ int theirs = -1;
+        int r, pair[2];
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+                return -errno;
+        theirs = pair[1];
+        worker->control = channel_new(pair[0], PROTO_SERVER, PROTO_WORKER);
+        if (!worker->control)
+                return -ENOMEM;
+        fd_set_nonblock(pair[0], true);
+        proto_put_setup(&setup, &command->setup);
+        r = channel_send(worker->control, PROTO_SETUP, &setup, NULL);
+        if (r < 0)
+                return r;
+        return spawn(command->program, argv, command->envp, theirs, &worker->pid, &worker->pidfd);
+}
+
+static int watch(struct worker *worker) {
+        unsigned events = LOOP_READ | (channel_is_flushing(worker->control) ? LOOP_WRITE : 0U);
+
+        worker->control_source = loop_add_fd(worker->loop, channel_fd(worker->control), events, on_control, worker);
+        worker->process_source = loop_add_fd(worker->loop, worker->pidfd, LOOP_READ, on_process, worker);
+        worker->kill_timer = loop_add_timer(worker->loop, on_kill_timer, worker);
+        return worker->control_source && worker->process_source && worker->kill_timer ? 0 : -ENOMEM;
+}
+
+int worker_new(struct loop *loop, const struct worker_command *command, const struct worker_events *events, void *data,
+               struct worker **ret_worker) {
+        struct worker *worker = calloc(1, sizeof(*worker));
+        int r;
+
+        if (!worker)
+                return -ENOMEM;
+        worker->loop = loop;
+        worker->events = events;
+        worker->data = data;
+        worker->pidfd = -1;
+        r = start_process(worker, command);
+        if (r == 0) {
+                r = watch(worker);
+                if (r < 0) {
+                        kill(worker->pid, SIGKILL);
+                        waitpid(worker->pid, NULL, 0);
+                }
+        }
+        if (r < 0) {
+                worker_free(worker);
+                return r;
+        }
+        *ret_worker = worker;
+        return 0;
+}
+
+static void close_control(struct worker *worker) {
+        worker->control_source = loop_source_free(worker->control_source);
+        worker->control = channel_free(worker->control);
+}
+
+static void free_now(void *object) {
+        free(object);
+}
+
+void worker_free(struct worker *worker) {
+        close_control(worker);
+        worker->process_source = loop_source_free(worker->process_source);
+        worker->kill_timer = loop_source_free(worker->kill_timer);
+        worker->pidfd = fd_close(worker->pidfd);
+        loop_defer_free(worker->loop, free_now, worker);
+}
+
+static int handle_message(struct worker *worker, struct message *message) {
+        union {
+                struct proto_ready ready;
+                struct proto_failed failed;
+                struct proto_finished finished;
+        } fields;
+        int r = -EPROTO;
+
+        switch (message->type) {
+        case PROTO_READY:
+                r = proto_get_ready(&message->payload, &fields.ready);
+                worker->listens = r == 0;
+                if (r == 0)
+                        worker->events->ready(worker, &fields.ready, worker->data);
+                break;
+        case PROTO_FAILED:
+                r = proto_get_failed(&message->payload, &fields.failed);
+                if (r == 0)
+                        worker->events->failed(worker, &fields.failed, worker->data);
+                break;
+        case PROTO_FINISHED:
+                r = proto_get_finished(&message->payload, &fields.finished);
+                if (r == 0 && !worker->finished) {
+                        worker->finished = true;
+                        worker->events->finished(worker, &fields.finished, worker->data);
+                }
+                break;
+        }
+        return r;
+}
+
+/* Handles all that has been said. Returns CHANNEL_AGAIN, CHANNEL_EOF or negative errno. */
+static int read_control(struct worker *worker) {
+        int r = 0;
+
+        while (worker->control) {
+                _cleanup_message_ struct message message = { 0 };
+
+                r = channel_next(worker->control, &message);
+                if (r == 0)
+                        r = handle_message(worker, &message);
+                else if (r == CHANNEL_AGAIN)
+                        r = channel_read(worker->control);
+                if (r)
+                        return r;
+        }
+        return CHANNEL_EOF;
+}
+
+void worker_catch_up(struct worker *worker) {
+        if (worker->control)
+                read_control(worker);
+}
+
+static void on_control(void *data, unsigned events) {
+        struct worker *worker = data;
+        int r = 0;
+
+        if (events & LOOP_WRITE)
+                r = channel_flush(worker->control);
+        if (r >= 0 && events & LOOP_READ)
+                r = read_control(worker);
+        if (!worker->control)
+                return;
+        if (r == 0 || r == CHANNEL_AGAIN) {
+                loop_set_events(worker->control_source,
+                                (worker->policy.state == POOL_BUSY ? 0U : LOOP_READ) |
+                                        (channel_is_flushing(worker->control) ? LOOP_WRITE : 0U));
+                return;
+        }
+        /* It has gone or speaks nonsense. A run may have closed its end and go on, all else has to end. */
+        if (r < 0)
+                log_warn("worker pid=%d control socket: %s", worker->pid, strerror(-r));
+        if (worker->policy.state == POOL_BUSY)
+                close_control(worker);
+        else
+                worker_dismiss(worker);
+}
+
+static void on_process(void *data, unsigned events) {
+        struct worker *worker = data;
+        siginfo_t info = { 0 };
+        int wait_status;
+
+        (void)events;
+        worker_catch_up(worker); /* its last words come before its end */
+        if (waitid(P_PIDFD, (id_t)worker->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+                return;
+        wait_status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8
+                                                 : info.si_status | (info.si_code == CLD_DUMPED ? WCOREFLAG : 0);
+        worker->events->gone(worker, wait_status, worker->data);
+}
+
+int worker_assign(struct worker *worker, const struct wire_writer *payload, const struct fdset *fds) {
+        int r;
+
+        if (!worker->control)
+                return -EPIPE;
+        r = channel_send(worker->control, PROTO_ASSIGN, payload, fds);
+        if (r < 0)
+                return r;
+        /* While it runs, what it says is only read when it matters: worker_catch_up(). That spares a wake-up a run. */
+        return loop_set_events(worker->control_source, r == CHANNEL_AGAIN ? LOOP_WRITE : 0U);
+}
+
+void worker_dismiss(struct worker *worker) {
+        close_control(worker);
+        if (!worker->listens)
+                kill(-worker->pid, SIGKILL); /* not reaped, so the number is still its own */
+        loop_set_deadline(worker->kill_timer, loop_now_usec() + KILL_AFTER_USEC);
+}
+
+void worker_hang_up(struct worker *worker) {
+        kill(-worker->pid, SIGHUP);
+        loop_set_deadline(worker->kill_timer, loop_now_usec() + KILL_AFTER_USEC);
+}
+
+static void on_kill_timer(void *data, unsigned events) {
+        const struct worker *worker = data;
+
+        (void)events;
+        kill(-worker->pid, SIGKILL);
+}
