@@ -1,0 +1,558 @@
+/*
+ * Loading poold.ini. It never stops at an error: each is written to the parser's list, the value keeps its
+ * default, and a file with errors yields no configuration at all.
+ */
+
+#include "config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config_keys.h"
+#include "expand.h"
+#include "inifile.h"
+#include "lib/sock.h"
+
+#define MAX_POOL_NAME 64
+
+static void freep(void *pointer) {
+        free(*(void **)pointer);
+}
+
+#define _cleanup_free_ __attribute__((cleanup(freep)))
+
+/* A section or a key that the file has. */
+struct entry {
+        char *name;
+        unsigned line;
+        const struct config_key *key; /* NULL: a section, or not known */
+        bool valid;
+};
+
+struct entry_list {
+        struct entry *entries;
+        size_t n_entries;
+};
+
+struct parser {
+        struct config *config;
+        FILE *errors;
+        unsigned n_errors;
+        struct entry_list sections; /* so far; the last one is being read */
+        struct entry_list keys;     /* of this section, so far; the last one is being read */
+        enum config_section section;
+        const char *section_name; /* NULL: none */
+        const char *key_name;     /* NULL: none */
+        unsigned line;            /* 0: none */
+};
+
+/* Writes what goes before the text of an error. */
+static void begin_error(struct parser *parser, unsigned line, const char *key_name) {
+        FILE *errors = parser->errors;
+
+        if (parser->n_errors++)
+                fputc('\n', errors);
+        fputs(parser->config->file, errors);
+        if (line)
+                fprintf(errors, ":%u", line);
+        fputs(": ", errors);
+        if (parser->section_name)
+                fprintf(errors, "section [%s]%s", parser->section_name, key_name ? ", " : ": ");
+        if (key_name)
+                fprintf(errors, "key %s: ", key_name);
+}
+
+/* Adds an error about @key_name (may be NULL) of the current section. */
+static void __attribute__((format(printf, 4, 5)))
+report_at(struct parser *parser, unsigned line, const char *key_name, const char *format, ...) {
+        va_list arguments;
+
+        begin_error(parser, line, key_name);
+        va_start(arguments, format);
+        vfprintf(parser->errors, format, arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): it is not */
+        va_end(arguments);
+}
+
+#define report(parser, ...) report_at(parser, (parser)->line, (parser)->key_name, __VA_ARGS__)
+
+/* Appends @item, which is taken, also on failure; NULL counts as one. Returns 0 or -ENOMEM. */
+static int strv_push(char ***strv, char *item) {
+        size_t n = 0;
+        char **grown;
+
+        while ((*strv)[n])
+                n++;
+        grown = item ? realloc(*strv, (n + 2) * sizeof(*grown)) : NULL;
+        if (!grown) {
+                free(item);
+                return -ENOMEM;
+        }
+        grown[n] = item;
+        grown[n + 1] = NULL;
+        *strv = grown;
+        return 0;
+}
+
+static void strv_free(char **strv) {
+        for (char **item = strv; item && *item; item++)
+                free(*item);
+        free(strv);
+}
+
+static struct entry *entry_find(const struct entry_list *list, const char *name) {
+        for (size_t i = 0; i < list->n_entries; i++)
+                if (strcmp(list->entries[i].name, name) == 0)
+                        return &list->entries[i];
+        return NULL;
+}
+
+/* Returns the new entry, or NULL for lack of memory. */
+static struct entry *entry_add(struct entry_list *list, const char *name, unsigned line) {
+        struct entry *grown = realloc(list->entries, (list->n_entries + 1) * sizeof(*grown));
+        char *copy = strdup(name);
+
+        if (grown)
+                list->entries = grown;
+        if (!grown || !copy) {
+                free(copy);
+                return NULL;
+        }
+        grown[list->n_entries] = (struct entry){ .name = copy, .line = line, .valid = true };
+        return &grown[list->n_entries++];
+}
+
+static void entry_list_clear(struct entry_list *list) {
+        for (size_t i = 0; i < list->n_entries; i++)
+                free(list->entries[i].name);
+        free(list->entries);
+        *list = (struct entry_list){ 0 };
+}
+
+/*
+ * Values. Each parse function puts @value into the field at @slot. It returns 0, CONFIG_INVALID if it has reported
+ * an error, or -ENOMEM.
+ */
+
+static int parse_number(struct parser *parser, const struct config_key *key, const char *value, void *slot) {
+        uint64_t number = 0;
+        const char *at;
+
+        for (at = value; isdigit((unsigned char)*at) && number <= key->max; at++)
+                number = number * 10 + (uint64_t)(*at - '0');
+        if (at == value || *at || number < key->min || number > key->max) {
+                report(parser, "'%s' is not ", value);
+                config_key_describe(parser->errors, key);
+                return CONFIG_INVALID;
+        }
+        *(uint32_t *)slot = (uint32_t)number;
+        return 0;
+}
+
+static int parse_log_level(struct parser *parser, const struct config_key *key, const char *value, void *slot) {
+        if (log_level_parse(value, slot) == 0)
+                return 0;
+        report(parser, "'%s' is not ", value);
+        config_key_describe(parser->errors, key);
+        return CONFIG_INVALID;
+}
+
+static int parse_path(struct parser *parser, const struct config_key *key, const char *value, void *slot) {
+        _cleanup_free_ char *path = NULL;
+        const char *problem;
+        int r;
+
+        if (!value[0])
+                return 0;
+        r = expand_path(value, &path, &problem);
+        if (r < 0)
+                return r;
+        if (r == EXPAND_IMPOSSIBLE) {
+                report(parser, "'%s' %s", value, problem);
+                return CONFIG_INVALID;
+        }
+        if (strlen(path) > key->max) {
+                report(parser, "'%s' is longer than %u bytes", value, key->max);
+                return CONFIG_INVALID;
+        }
+        free(*(char **)slot); /* set already where a section is there twice */
+        *(char **)slot = path;
+        path = NULL;
+        return 0;
+}
+
+static int parse_path_item(struct parser *parser, const struct config_key *key, const char *item, void *slot) {
+        char *path = NULL;
+        int r;
+
+        r = parse_path(parser, key, item, &path);
+        return r == 0 ? strv_push(slot, path) : r;
+}
+
+/* Letters beyond ASCII are left to Python to judge. */
+static bool is_module_name(const char *name) {
+        bool starts = true;
+
+        for (; *name; name++) {
+                unsigned char c = (unsigned char)*name;
+
+                if (starts ? !isalpha(c) && c != '_' && c < 0x80 : !isalnum(c) && c != '_' && c < 0x80 && c != '.')
+                        return false;
+                starts = c == '.';
+        }
+        return !starts;
+}
+
+static int parse_module(struct parser *parser, const struct config_key *key, const char *item, void *slot) {
+        (void)key;
+        if (!is_module_name(item)) {
+                report(parser, "'%s' is not the name of a module", item);
+                return CONFIG_INVALID;
+        }
+        return strv_push(slot, strdup(item));
+}
+
+static int parse_env(struct parser *parser, const struct config_key *key, const char *value, void *slot) {
+        const char *name = parser->key_name + strlen(CONFIG_ENV_PREFIX), *at = name;
+        char *variable;
+
+        (void)key;
+        while (isalnum((unsigned char)*at) || *at == '_')
+                at++;
+        if (at == name || *at || isdigit((unsigned char)*name)) {
+                report(parser, "'%s' is not the name of an environment variable", name);
+                return CONFIG_INVALID;
+        }
+        return strv_push(slot, asprintf(&variable, "%s=%s", name, value) < 0 ? NULL : variable);
+}
+
+/* Each of these types is one line of one value, or a list with @separators, whose items @parse adds to. */
+static const struct {
+        int (*parse)(struct parser *parser, const struct config_key *key, const char *value, void *slot);
+        const char *separators;
+} types[] = {
+        [CONFIG_TYPE_NUMBER] = { parse_number, NULL },
+        [CONFIG_TYPE_SECONDS] = { parse_number, NULL },
+        [CONFIG_TYPE_LOG_LEVEL] = { parse_log_level, NULL },
+        [CONFIG_TYPE_PATH] = { parse_path, NULL },
+        [CONFIG_TYPE_PATHS] = { parse_path_item, ":" },
+        [CONFIG_TYPE_MODULES] = { parse_module, "," },
+        [CONFIG_TYPE_ENV] = { parse_env, NULL },
+};
+
+/* As the parse functions, for each item of @value that is not empty. */
+static int parse_list(struct parser *parser, const struct config_key *key, const char *value, void *slot) {
+        _cleanup_free_ char *copy = strdup(value);
+        int r, result = 0;
+
+        if (!copy)
+                return -ENOMEM;
+        for (char *rest = copy, *item; (item = strsep(&rest, types[key->type].separators));) {
+                item += strspn(item, " \t");
+                for (char *end = item + strlen(item); end > item && (end[-1] == ' ' || end[-1] == '\t');)
+                        *--end = 0;
+                if (!item[0])
+                        continue;
+                r = types[key->type].parse(parser, key, item, slot);
+                if (r < 0)
+                        return r;
+                if (r > 0)
+                        result = r;
+        }
+        return result; /* NOLINT(clang-analyzer-unix.Malloc): strv_push() has put all items into the list */
+}
+
+/* Puts @value into the field of @key of the current section, the last pool where it is one. */
+static int parse_value(struct parser *parser, const struct config_key *key, const char *value) {
+        struct config *config = parser->config;
+        void *base =
+                key->section == CONFIG_SECTION_POOL ? (void *)&config->pools[config->n_pools - 1] : (void *)config;
+        void *slot = (char *)base + key->offset;
+
+        return types[key->type].separators ? parse_list(parser, key, value, slot)
+                                           : types[key->type].parse(parser, key, value, slot);
+}
+
+static int set_defaults(struct parser *parser, enum config_section section) {
+        int r;
+
+        for (const struct config_key *key = config_keys; key < config_keys + CONFIG_N_KEYS; key++) {
+                if (key->section != section || !key->fallback[0])
+                        continue;
+                r = parse_value(parser, key, key->fallback);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* Appends a pool with the defaults. */
+static int add_pool(struct parser *parser, const char *name) {
+        struct config *config = parser->config;
+        struct config_pool *grown, *pool;
+
+        grown = realloc(config->pools, (config->n_pools + 1) * sizeof(*grown));
+        if (!grown)
+                return -ENOMEM;
+        config->pools = grown;
+        pool = &grown[config->n_pools++];
+        *pool = (struct config_pool){
+                .name = strdup(name),
+                .modules = calloc(1, sizeof(char *)),
+                .path = calloc(1, sizeof(char *)),
+                .env = calloc(1, sizeof(char *)),
+        };
+        if (!pool->name || !pool->modules || !pool->path || !pool->env)
+                return -ENOMEM;
+        return set_defaults(parser, CONFIG_SECTION_POOL);
+}
+
+static bool is_pool_name(const char *name) {
+        size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-");
+
+        return length > 0 && length <= MAX_POOL_NAME && !name[length];
+}
+
+/* Checks what concerns more than one key of a pool, unless one of them has been reported already. */
+static void end_pool(struct parser *parser) {
+        const struct config_pool *pool = &parser->config->pools[parser->config->n_pools - 1];
+        const struct entry *size = entry_find(&parser->keys, "size");
+        const struct entry *max_workers = entry_find(&parser->keys, "max_workers");
+
+        if (pool->size <= pool->max_workers || (size && !size->valid) || (max_workers && !max_workers->valid))
+                return;
+        if (size)
+                report_at(parser, size->line, "size", "%u is more than max_workers, which is %u", pool->size,
+                          pool->max_workers);
+        else if (max_workers)
+                report_at(parser, max_workers->line, "max_workers", "%u is less than size, which is %u",
+                          pool->max_workers, pool->size);
+}
+
+static void end_section(struct parser *parser) {
+        if (parser->section == CONFIG_SECTION_POOL)
+                end_pool(parser);
+        entry_list_clear(&parser->keys);
+        parser->section = CONFIG_SECTION_IGNORED;
+        parser->section_name = NULL;
+        parser->key_name = NULL;
+}
+
+static int begin_pool(struct parser *parser, const char *name) {
+        if (!is_pool_name(name))
+                report(parser, "the name of a pool is 1 to %u letters, digits, '_' and '-'", MAX_POOL_NAME);
+        parser->section = CONFIG_SECTION_POOL;
+        return add_pool(parser, name);
+}
+
+static int on_section(void *user, unsigned line, const char *name) {
+        struct parser *parser = user;
+        const struct entry *first;
+        struct entry *entry;
+
+        end_section(parser);
+        parser->line = line;
+        if (!name)
+                return 0;
+        first = entry_find(&parser->sections, name);
+        if (first) {
+                parser->section_name = name;
+                report(parser, "there is one already on line %u", first->line);
+        }
+        entry = entry_add(&parser->sections, name, line);
+        if (!entry)
+                return -ENOMEM;
+        parser->section_name = entry->name;
+        if (strncmp(name, "pool:", 5) == 0)
+                return begin_pool(parser, name + 5);
+        if (strcmp(name, "poold") == 0)
+                parser->section = CONFIG_SECTION_POOLD;
+        else
+                report(parser, "not a section of this file; those are [poold] and [pool:NAME]");
+        return 0;
+}
+
+static void report_unknown(struct parser *parser) {
+        const struct config_key *nearest = config_key_nearest(parser->section, parser->key_name);
+
+        if (nearest)
+                report(parser, "there is no such key; did you mean '%s'?", nearest->name);
+        else
+                report(parser, "there is no such key");
+}
+
+static int parse_entry(struct parser *parser, struct entry *entry, const char *value) {
+        int r;
+
+        r = parse_value(parser, entry->key, value);
+        if (r > 0)
+                entry->valid = false;
+        return r < 0 ? r : 0;
+}
+
+static int begin_key(struct parser *parser, const char *name, const char *value) {
+        const struct entry *first = entry_find(&parser->keys, name);
+        unsigned first_line = first ? first->line : 0;
+        struct entry *entry;
+
+        entry = entry_add(&parser->keys, name, parser->line);
+        if (!entry)
+                return -ENOMEM;
+        parser->key_name = entry->name;
+        entry->key = config_key_find(parser->section, name);
+        if (!entry->key)
+                report_unknown(parser);
+        else if (first_line && !types[entry->key->type].separators)
+                report(parser, "it is set already on line %u", first_line);
+        else
+                return parse_entry(parser, entry, value);
+        entry->valid = false;
+        return 0;
+}
+
+/* One more line of the value of the last key. */
+static int continue_key(struct parser *parser, const char *value) {
+        struct entry *entry = &parser->keys.entries[parser->keys.n_entries - 1];
+
+        if (!entry->key)
+                return 0;
+        if (types[entry->key->type].separators)
+                return parse_entry(parser, entry, value);
+        report(parser, "it has one line only; '%s' must not be indented if it is another key", value);
+        entry->valid = false;
+        return 0;
+}
+
+static int on_value(void *user, unsigned line, const char *name, const char *value) {
+        struct parser *parser = user;
+
+        parser->line = line;
+        if (parser->section == CONFIG_SECTION_IGNORED)
+                return 0;
+        if (parser->section == CONFIG_SECTION_NONE) {
+                if (name)
+                        report_at(parser, line, name, "it stands before the first section");
+                return 0;
+        }
+        return name ? begin_key(parser, name, value) : continue_key(parser, value);
+}
+
+static int on_problem(void *user, unsigned line, const char *key, const char *message) {
+        report_at(user, line, key, "%s", message);
+        return 0;
+}
+
+/* What the file leaves open. */
+static int finish(struct parser *parser) {
+        struct config *config = parser->config;
+        int r = 0;
+
+        end_section(parser);
+        if (config->n_pools == 0)
+                r = add_pool(parser, "default");
+        if (r == 0 && !config->socket)
+                r = sock_default_path(&config->socket);
+        return r;
+}
+
+static int parse(struct parser *parser) {
+        static const struct inifile_handler handler = { on_section, on_value, on_problem };
+        int r;
+
+        r = set_defaults(parser, CONFIG_SECTION_POOLD);
+        if (r == 0 && parser->config->file)
+                r = inifile_read(parser->config->file, &handler, parser);
+        return r == 0 ? finish(parser) : r;
+}
+
+/* An error is about a text of the user's: no control character of it is passed on to a terminal. */
+static void clean_errors(char *errors) {
+        for (; *errors; errors++)
+                if (iscntrl((unsigned char)*errors) && *errors != '\n')
+                        *errors = '?';
+}
+
+/* Turns "@folder/poold/poold.ini" into *@path if that is there. Returns 0 or -ENOMEM. */
+static int find_in(const char *folder, const char *below, char **path) {
+        _cleanup_free_ char *candidate = NULL;
+
+        if (*path || !folder || folder[0] != '/')
+                return 0;
+        if (asprintf(&candidate, "%s%s/poold/poold.ini", folder, below) < 0) {
+                candidate = NULL;
+                return -ENOMEM;
+        }
+        if (access(candidate, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
+                return 0;
+        *path = candidate;
+        candidate = NULL;
+        return 0;
+}
+
+/* Returns 0 and the path of the file to load, a new string, or NULL if there is none; or -ENOMEM. */
+static int find_file(const char *path, char **ret_path) {
+        const char *config_home = getenv("XDG_CONFIG_HOME");
+        const char *from_env = getenv("POOLD_CONFIG");
+        int r;
+
+        *ret_path = NULL;
+        if (!path && from_env && from_env[0])
+                path = from_env;
+        if (path) {
+                *ret_path = strdup(path);
+                return *ret_path ? 0 : -ENOMEM;
+        }
+        if (config_home && config_home[0] == '/')
+                r = find_in(config_home, "", ret_path);
+        else
+                r = find_in(expand_home(), "/.config", ret_path);
+        return r == 0 ? find_in(POOLD_SYSCONFDIR, "", ret_path) : r;
+}
+
+int config_load(const char *path, struct config **ret_config, char **ret_errors) {
+        _cleanup_free_ char *errors = NULL;
+        struct parser parser = { .section = CONFIG_SECTION_NONE };
+        size_t n_bytes;
+        int r;
+
+        parser.config = calloc(1, sizeof(*parser.config));
+        parser.errors = open_memstream(&errors, &n_bytes);
+        r = parser.config && parser.errors ? find_file(path, &parser.config->file) : -ENOMEM;
+        if (r == 0)
+                r = parse(&parser);
+        entry_list_clear(&parser.keys);
+        entry_list_clear(&parser.sections);
+        if (parser.errors && fclose(parser.errors) != 0)
+                r = -ENOMEM;
+
+        if (r < 0 || parser.n_errors) {
+                config_free(parser.config);
+                if (r < 0)
+                        return r;
+                clean_errors(errors);
+                *ret_errors = errors;
+                errors = NULL;
+                return CONFIG_INVALID;
+        }
+        *ret_config = parser.config;
+        return 0;
+}
+
+void config_free(struct config *config) {
+        if (!config)
+                return;
+        for (size_t i = 0; i < config->n_pools; i++) {
+                free(config->pools[i].name);
+                strv_free(config->pools[i].modules);
+                strv_free(config->pools[i].path);
+                strv_free(config->pools[i].env);
+        }
+        free(config->pools);
+        free(config->socket);
+        free(config->file);
+        free(config);
+}

@@ -1,0 +1,55 @@
+#pragma once
+
+/*
+ * What poold.ini says, checked and resolved. Every key is one row of a table in config.c, from which parsing, the
+ * defaults and the sample file are made.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "lib/log.h"
+
+/* The lists are NULL-terminated and never NULL. */
+struct config_pool {
+        char *name;
+        uint32_t size;        /* idle workers to keep; at most max_workers */
+        uint32_t max_workers; /* starting, idle and busy ones */
+        uint32_t start_timeout_sec;
+        char **modules;
+        char **path; /* absolute */
+        char **env;  /* NAME=value, each name once */
+};
+
+struct config {
+        char *file;   /* where it comes from; NULL: built-in defaults */
+        char *socket; /* absolute */
+        enum log_level log_level;
+        uint32_t max_starting;
+        uint32_t drain_timeout_sec;
+        uint32_t request_timeout_sec;
+        struct config_pool *pools; /* in the file's order, at least one */
+        size_t n_pools;
+};
+
+/* Positive result. */
+enum {
+        CONFIG_INVALID = 1, /* something is wrong with the file */
+};
+
+/*
+ * Loads the file at @path, or if that is NULL the first of $POOLD_CONFIG, $XDG_CONFIG_HOME/poold/poold.ini, the
+ * system's poold.ini, and the built-in defaults. The first two must be there if they are named.
+ *
+ * Returns 0 and *ret_config, freed with config_free(); or CONFIG_INVALID and *ret_errors, all that is wrong, one
+ * per line ("FILE:LINE: section [NAME], key KEY: what"), freed with free(3); or negative errno. What is not
+ * returned is not set.
+ */
+int config_load(const char *path, struct config **ret_config, char **ret_errors);
+
+/* @config may be NULL. */
+void config_free(struct config *config);
+
+/* Writes poold.ini with each key explained, at its default and commented out. Returns 0 or negative errno. */
+int config_dump_defaults(FILE *file);
