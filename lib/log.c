@@ -60,7 +60,6 @@ void log_write(enum log_level level, const char *format, ...) {
         n_prefix = to_journal ? snprintf(line, sizeof(line), "%s", levels[level].journal)
                               : snprintf(line, sizeof(line), "%s: ", levels[level].name);
         va_start(arguments, format);
-        errno = saved;
         n_text = vsnprintf(line + n_prefix, sizeof(line) - (size_t)n_prefix - 1, format, arguments);
         va_end(arguments);
 
