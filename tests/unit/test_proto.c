@@ -136,7 +136,7 @@ static void the_catalogue_is_sound(void **state) {
                 assert_true(rows[i].senders && rows[i].receivers && !(rows[i].senders & rows[i].receivers));
                 assert_string_equal(proto_type_name(rows[i].type), rows[i].name);
                 for (size_t j = 0; j < i; j++)
-                        assert_true(rows[i].type != rows[j].type && strcmp(rows[i].name, rows[j].name));
+                        assert_true(rows[i].type != rows[j].type && strcmp(rows[i].name, rows[j].name) != 0);
         }
         assert_string_equal(proto_type_name(0), "?");
         assert_string_equal(proto_type_name(UINT16_MAX), "?");

@@ -19,7 +19,7 @@ static char folder[] = "/tmp/poold-unit-XXXXXX";
 #define SOCKET "run/poold.sock"
 
 static int setup(void **state) {
-        strcpy(folder + sizeof(folder) - 7, "XXXXXX");
+        memset(folder + sizeof(folder) - 7, 'X', 6);
         assert_non_null(mkdtemp(folder));
         assert_int_equal(chdir(folder), 0);
         unsetenv("POOLD_SOCKET");
