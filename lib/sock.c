@@ -64,10 +64,11 @@ static int check_folder(const struct sockaddr_un *address, bool create) {
         return 0;
 }
 
-static int connect_to(const struct sockaddr_un *address, int flags) {
+/* Non-blocking: who listens may be stopped and its queue full, which is -EAGAIN. */
+static int connect_to(const struct sockaddr_un *address) {
         _cleanup_fd_ int fd = -1;
 
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 return -errno;
         if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
@@ -86,8 +87,8 @@ static int remove_stale(const struct sockaddr_un *address) {
                 return -EPERM;
         if (!S_ISSOCK(st.st_mode))
                 return -ENOTSOCK;
-        fd = connect_to(address, SOCK_NONBLOCK);
-        if (fd >= 0 || fd == -EAGAIN) /* its backlog may be full */
+        fd = connect_to(address);
+        if (fd >= 0 || fd == -EAGAIN)
                 return -EADDRINUSE;
         if (fd != -ECONNREFUSED)
                 return fd;
@@ -134,7 +135,7 @@ int sock_listen(const char *path, int backlog) {
 int sock_connect(const char *path) {
         _cleanup_fd_ int fd = -1;
         struct sockaddr_un address;
-        struct sock_peer peer = { .uid = (uid_t)-1 };
+        struct sock_peer peer;
         int r;
 
         r = make_address(path, &address);
@@ -143,7 +144,7 @@ int sock_connect(const char *path) {
         r = check_folder(&address, false);
         if (r < 0)
                 return r;
-        fd = connect_to(&address, 0);
+        fd = connect_to(&address);
         if (fd < 0)
                 return fd;
         r = sock_peer(fd, &peer);
@@ -170,8 +171,7 @@ int sock_path_of(int fd, char **ret_path) {
 
         if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
                 return -errno;
-        if (address.sun_family != AF_UNIX || length <= offsetof(struct sockaddr_un, sun_path) ||
-            !address.sun_path[0])
+        if (address.sun_family != AF_UNIX || length <= offsetof(struct sockaddr_un, sun_path) || !address.sun_path[0])
                 return -EINVAL;
         *ret_path = strndup(address.sun_path, sizeof(address.sun_path));
         return *ret_path ? 0 : -ENOMEM;

@@ -40,8 +40,9 @@ int sock_make_folder(const char *path);
 int sock_listen(const char *path, int backlog);
 
 /*
- * Connects to @path. Returns an fd that the caller owns, -EPERM if the folder, the socket or the process that listens
- * is somebody else's, or another negative errno (-ENOENT, -ECONNREFUSED: no poold).
+ * Connects to @path. Returns a non-blocking fd that the caller owns, -EPERM if the folder, the socket or the process
+ * that listens is somebody else's, -EAGAIN if its queue is full, or another negative errno (-ENOENT, -ECONNREFUSED: no
+ * poold).
  */
 int sock_connect(const char *path);
 
