@@ -1,0 +1,218 @@
+#include "context.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lib/fd.h"
+
+#define MAX_PROBED_FDS (1 << 20)
+
+/* The raw calls: glibc hides the two signals that it uses itself from its own. */
+static void swap_signal_mask(uint64_t mask, uint64_t *ret_old) {
+        syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, ret_old, sizeof(mask));
+}
+
+/* The disposition is the first word of what the kernel returns, and all that survives execve(2). */
+static uint64_t find_ignored_signals(void) {
+        uint64_t ignored = 0;
+
+        for (int signo = 1; signo <= CONTEXT_N_SIGNALS; signo++) {
+                uintptr_t action[8] = { 0 };
+
+                if (syscall(SYS_rt_sigaction, signo, NULL, action, sizeof(uint64_t)) == 0 &&
+                    action[0] == (uintptr_t)SIG_IGN)
+                        ignored |= UINT64_C(1) << (signo - 1);
+        }
+        return ignored;
+}
+
+static int add_fd(struct context *context, uint64_t number, struct miss *ret_miss) {
+        if (context->n_fds == CONTEXT_MAX_FDS)
+                return miss_set(ret_miss, "fds", "more than %d files are open", CONTEXT_MAX_FDS);
+        context->fd_numbers[context->n_fds++] = number;
+        return 0;
+}
+
+/* "0" to "2147483647"; -1 for "." and "..". */
+static int parse_number(const char *name) {
+        int number = 0;
+
+        for (; *name; name++) {
+                if (*name < '0' || *name > '9')
+                        return -1;
+                number = number * 10 + (*name - '0');
+        }
+        return number;
+}
+
+static int add_listed_fds(struct context *context, int folder_fd, struct miss *ret_miss) {
+        union {
+                struct dirent64 align;
+                char bytes[4096];
+        } entries;
+        ssize_t n_bytes;
+
+        while ((n_bytes = getdents64(folder_fd, &entries, sizeof(entries))) > 0)
+                for (ssize_t at = 0; at < n_bytes;) {
+                        const struct dirent64 *entry = (const void *)(entries.bytes + at);
+                        int number = parse_number(entry->d_name);
+                        int r = 0;
+
+                        if (number >= 0 && number != folder_fd)
+                                r = add_fd(context, (uint64_t)number, ret_miss);
+                        if (r)
+                                return r;
+                        at += entry->d_reclen;
+                }
+        if (n_bytes < 0)
+                return miss_set(ret_miss, "fds", "cannot list the open files: %s", strerror(errno));
+        return 0;
+}
+
+/* Where /proc is not mounted. */
+static int probe_fds(struct context *context, struct miss *ret_miss) {
+        const rlim_t n_numbers = context->limits[RLIMIT_NOFILE].rlim_cur;
+        struct pollfd pollfds[256];
+        int r;
+
+        if (n_numbers > MAX_PROBED_FDS)
+                return miss_set(ret_miss, "fds", "cannot tell which files are open: /proc is not mounted");
+        for (unsigned first = 0; first < n_numbers; first += 256) {
+                unsigned n_pollfds = n_numbers - first < 256 ? (unsigned)n_numbers - first : 256;
+
+                for (unsigned i = 0; i < n_pollfds; i++)
+                        pollfds[i] = (struct pollfd){ .fd = (int)(first + i) };
+                while (poll(pollfds, n_pollfds, 0) < 0)
+                        if (errno != EINTR)
+                                return miss_set(ret_miss, "fds", "cannot tell which files are open: %s",
+                                                strerror(errno));
+                for (unsigned i = 0; i < n_pollfds; i++) {
+                        r = pollfds[i].revents & POLLNVAL ? 0 : add_fd(context, first + i, ret_miss);
+                        if (r)
+                                return r;
+                }
+        }
+        return 0;
+}
+
+/* Must come before any fd is opened: those that are open now came through execve(2). */
+static int find_fds(struct context *context, struct miss *ret_miss) {
+        _cleanup_fd_ int folder_fd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (folder_fd < 0)
+                return probe_fds(context, ret_miss);
+        return add_listed_fds(context, folder_fd, ret_miss);
+}
+
+static void fill_standard_fds(const struct context *context) {
+        unsigned n_standard = 0;
+        int fd;
+
+        for (size_t i = 0; i < context->n_fds; i++)
+                n_standard += context->fd_numbers[i] <= STDERR_FILENO;
+        for (; n_standard <= STDERR_FILENO; n_standard++) {
+                fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+                if (fd > STDERR_FILENO)
+                        fd_close(fd);
+        }
+}
+
+static int find_affinity(struct context *context, struct miss *ret_miss) {
+        long n_bytes = syscall(SYS_sched_getaffinity, 0, sizeof(context->affinity), context->affinity);
+
+        if (n_bytes < 0)
+                return miss_set(ret_miss, "affinity", "cannot tell on which CPUs to run: %s", strerror(errno));
+        memset((char *)context->affinity + n_bytes, 0, -(size_t)n_bytes % sizeof(uint64_t));
+        context->n_affinity = (uint32_t)(((size_t)n_bytes + sizeof(uint64_t) - 1) / sizeof(uint64_t));
+        return 0;
+}
+
+int context_collect(struct context *ret_context, struct miss *ret_miss) {
+        struct context *context = ret_context;
+        int r;
+
+        context->n_fds = 0;
+        context->cwd_fd = -1;
+        swap_signal_mask(UINT64_MAX, &context->blocked_signals);
+        context->ignored_signals = find_ignored_signals();
+        for (int resource = 0; resource < (int)RLIM_NLIMITS; resource++)
+                getrlimit(resource, &context->limits[resource]);
+        context->umask = umask(0);
+        umask((mode_t)context->umask);
+        context->nice = (uint32_t)syscall(SYS_getpriority, PRIO_PROCESS, 0);
+        r = find_affinity(context, ret_miss);
+        if (r)
+                return r;
+        r = find_fds(context, ret_miss);
+        if (r)
+                return r;
+        fill_standard_fds(context);
+
+        context->cwd_fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (context->cwd_fd < 0)
+                return miss_set(ret_miss, "cwd", "cannot open the current folder: %s", strerror(errno));
+        return 0;
+}
+
+void context_fini(struct context *context) {
+        context->cwd_fd = fd_close(context->cwd_fd);
+}
+
+void context_put_run(const struct context *context, const char *pool, const struct wire_strv *argv,
+                     const struct wire_strv *env, int claim_fd, struct wire_writer *payload,
+                     struct fdset *ret_fds) {
+        uint8_t numbers[sizeof(context->fd_numbers)], affinity[sizeof(context->affinity)];
+        uint8_t limits[RLIM_NLIMITS * 2 * sizeof(uint64_t)];
+        uint64_t pairs[RLIM_NLIMITS * 2];
+        struct proto_run run = {
+                .pool = pool,
+                .argv = *argv,
+                .env = *env,
+                .umask = context->umask,
+                .nice = context->nice,
+                .ignored_signals = context->ignored_signals,
+                .blocked_signals = context->blocked_signals,
+        };
+
+        for (size_t i = 0; i < RLIM_NLIMITS; i++) {
+                pairs[2 * i] = context->limits[i].rlim_cur;
+                pairs[2 * i + 1] = context->limits[i].rlim_max;
+        }
+        wire_u64v_from_array(context->fd_numbers, (uint32_t)context->n_fds, numbers, &run.fd_numbers);
+        wire_u64v_from_array(pairs, RLIM_NLIMITS * 2, limits, &run.limits);
+        wire_u64v_from_array(context->affinity, context->n_affinity, affinity, &run.affinity);
+        proto_put_run(payload, &run);
+
+        ret_fds->n_fds = PROTO_RUN_FD_FIRST;
+        ret_fds->fds[PROTO_RUN_FD_CWD] = context->cwd_fd;
+        ret_fds->fds[PROTO_RUN_FD_CLAIM] = claim_fd;
+        for (size_t i = 0; i < context->n_fds; i++)
+                ret_fds->fds[ret_fds->n_fds++] = (int)context->fd_numbers[i];
+}
+
+void context_restore_signals(const struct context *context, uint64_t signals) {
+        uint64_t blocked;
+
+        for (int signo = 1; signo <= CONTEXT_N_SIGNALS; signo++)
+                if (signals & UINT64_C(1) << (signo - 1))
+                        kill(getpid(), signo);
+        swap_signal_mask(context->blocked_signals, &blocked);
+}
+
+void context_release(struct context *context) {
+        for (size_t i = 0; i < context->n_fds; i++)
+                if (context->fd_numbers[i] != STDERR_FILENO)
+                        close((int)context->fd_numbers[i]);
+        context->n_fds = 0;
+        context_fini(context);
+        if (chdir("/") < 0)
+                return; /* the folder stays in use, no more */
+}

@@ -1,0 +1,85 @@
+/* Which command is it? Nothing here costs `run`, which is the reason for poolctl, more than a few comparisons. */
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd_run.h"
+#include "cmd_status.h"
+#include "cmd_stop.h"
+#include "say.h"
+
+#define EXIT_USAGE 2
+
+static const char help[] = "usage: poolctl COMMAND [ARGUMENTS]\n"
+                           "       poolpython PYTHON-ARGS...\n"
+                           "\n"
+                           "Runs Python scripts in interpreters that poold keeps warm.\n"
+                           "\n"
+                           "  run [--pool NAME] [--no-fallback] [--tty=auto|direct] [-v] [--] PYTHON-ARGS...\n"
+                           "               as python3 PYTHON-ARGS... The first argument that is none of the\n"
+                           "               options shown is python's, and so are all behind it\n"
+                           "      --pool NAME    by a worker of this pool (else $POOLD_POOL, else the first\n"
+                           "                     pool that fits)\n"
+                           "      --no-fallback  fail with status 125 rather than start python3 itself\n"
+                           "      --tty=MODE     how the script has the terminal; both use it as it is\n"
+                           "      -v             say who runs the script, and why if it is python3 itself\n"
+                           "  status [--json]    the pools and their workers\n"
+                           "  stop [--now]       end poold once running scripts have ended, or them too;\n"
+                           "                     returns when poold has ended\n"
+                           "  version            poolctl's version, as --version\n"
+                           "\n"
+                           "poolpython is `poolctl run` where a python is expected: all arguments are python's.\n"
+                           "POOLD_SOCKET is where poold listens; POOLD_DISABLE=1 always runs python3 itself.\n";
+
+static int cmd_help(char **argv) {
+        (void)argv;
+        fputs(help, stdout);
+        return 0;
+}
+
+static int cmd_version(char **argv) {
+        (void)argv;
+        puts("poolctl " POOLD_VERSION);
+        return 0;
+}
+
+static const struct {
+        const char *name;
+        int (*run)(char **argv);
+} commands[] = {
+        { "run", cmd_run },           { "status", cmd_status }, { "stop", cmd_stop }, { "version", cmd_version },
+        { "--version", cmd_version }, { "--help", cmd_help },   { "-h", cmd_help },   { "help", cmd_help },
+};
+
+/* As poolpython, and as any python that somebody has linked to it. */
+static bool is_python(const char *name) {
+        const char *slash = strrchr(name, '/');
+
+        name = slash ? slash + 1 : name;
+        return strncmp(name, "poolpython", 10) == 0 || strncmp(name, "python", 6) == 0;
+}
+
+/* What was printed must have been written: a full disk is a failure. */
+static int finish(int status) {
+        if (fflush(stdout) == 0)
+                return status;
+        say("cannot write to standard output: %s", strerror(errno));
+        return 1;
+}
+
+int main(int argc, char **argv) {
+        if (argc > 0 && is_python(argv[0]))
+                return cmd_run_python(argv);
+        if (argc < 2) {
+                say("which command? `poolctl --help` lists them");
+                return EXIT_USAGE;
+        }
+        for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+                if (strcmp(argv[1], commands[i].name) == 0)
+                        return finish(commands[i].run(argv + 1));
+        say("'%s' is no command; `poolctl --help` lists them, `poolctl run %s` runs it with python", argv[1],
+            argv[1]);
+        return EXIT_USAGE;
+}

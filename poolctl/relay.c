@@ -1,0 +1,359 @@
+#include "relay.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "lib/fd.h"
+#include "process.h"
+#include "say.h"
+
+#define REPLY_USEC  (1 * USEC_PER_SEC)  /* for poold to answer, and for a worker to start */
+#define SETTLE_USEC (20 * USEC_PER_MS)  /* a run that takes longer is worth letting go of its files */
+#define GRACE_USEC  (1 * USEC_PER_SEC)  /* for poold to say how a worker ended that has ended */
+#define LATE_USEC   (10 * USEC_PER_SEC) /* the same where the kernel cannot tell either */
+
+#define BIT(signo) (UINT64_C(1) << ((signo)-1))
+
+#define STOP_SIGNALS (BIT(SIGTSTP) | BIT(SIGTTIN) | BIT(SIGTTOU))
+/* Those that do not end a python3 that has yet to start its script. */
+#define HARMLESS_SIGNALS                                                                                          \
+        (STOP_SIGNALS | BIT(SIGCHLD) | BIT(SIGCONT) | BIT(SIGURG) | BIT(SIGWINCH) | BIT(SIGPIPE) | BIT(SIGXFSZ))
+/* Those that a terminal sends to a whole process group. */
+#define TERMINAL_SIGNALS (STOP_SIGNALS | BIT(SIGINT) | BIT(SIGQUIT) | BIT(SIGHUP) | BIT(SIGCONT) | BIT(SIGWINCH))
+
+/* What we wait for, beside the run's end. Each has a deadline, and relay_expire() says what happens then. */
+enum phase {
+        PHASE_ASKED,    /* poold's answer, or the start of the script */
+        PHASE_ASSIGNED, /* the same, a worker having been found */
+        PHASE_RUNNING,
+        PHASE_ENDED, /* the worker is gone: word of how it ended */
+        PHASE_LATE,  /* the same, and it has taken long */
+};
+
+struct relay {
+        struct context *context;
+        struct channel *channel;
+        struct process worker;
+        enum phase phase;
+        int64_t deadline_usec;
+        int claim_fd;
+        int signal_fd;
+        bool connected; /* poold or the worker may still say something */
+        bool sending;   /* the rest of RUN is waiting for room */
+        bool started;   /* somebody else has the claim */
+        bool verbose;
+
+        uint64_t held;       /* signals for the worker that is yet to be found */
+        uint64_t held_group; /* of them, those for its group */
+
+        int wait_status;
+        struct miss *miss;
+};
+
+/* The positive result, beside MISS, of what moves a relay on; 0 means that there is more to wait for. */
+enum {
+        RELAY_ENDED = 2, /* wait_status says how */
+};
+
+static void relay_enter(struct relay *relay, enum phase phase, int64_t after_usec) {
+        relay->phase = phase;
+        relay->deadline_usec = after_usec == NEVER ? NEVER : clock_now_usec() + after_usec;
+}
+
+/* Is the run ours, so that nobody else will ever start it? Once it is, the relay must end. */
+static bool relay_take_claim(struct relay *relay) {
+        uint64_t claim;
+
+        if (!relay->started && read(relay->claim_fd, &claim, sizeof(claim)) == sizeof(claim))
+                return true;
+        relay->started = true;
+        return false;
+}
+
+static bool relay_has_started(struct relay *relay) {
+        struct pollfd pollfd = { .fd = relay->claim_fd, .events = POLLIN };
+
+        if (!relay->started)
+                relay->started = poll(&pollfd, 1, 0) == 0;
+        return relay->started;
+}
+
+static int relay_settle(struct relay *relay) {
+        context_release(relay->context);
+        relay_enter(relay, PHASE_RUNNING, NEVER);
+        return 0;
+}
+
+/* Gives the worker a signal that was meant for us, and stops with it where it makes a python3 stop. */
+static void relay_pass_on(struct relay *relay, int signo, bool group) {
+        const struct context *context = relay->context;
+
+        process_signal(&relay->worker, signo, group);
+        if (STOP_SIGNALS & BIT(signo) & ~context->ignored_signals & ~context->blocked_signals)
+                process_stop_self(signo);
+}
+
+static int relay_on_assigned(struct relay *relay, struct message *message) {
+        struct proto_assigned assigned;
+        uint64_t held = relay->held;
+
+        if (proto_get_assigned(&message->payload, &assigned) < 0)
+                return -EPROTO;
+        fd_close(relay->worker.pidfd);
+        relay->worker.pidfd = fdset_steal(&message->fds, 0);
+        relay->worker.pid = (int)assigned.pid;
+        relay_enter(relay, PHASE_ASSIGNED, SETTLE_USEC);
+        if (relay->verbose)
+                say("run by poold's worker %d", relay->worker.pid);
+
+        relay->held = 0;
+        for (int signo = 1; held; held &= ~BIT(signo), signo++)
+                if (held & BIT(signo))
+                        relay_pass_on(relay, signo, relay->held_group & BIT(signo));
+        return 0;
+}
+
+static int relay_on_gone(struct relay *relay, int wait_status) {
+        if (relay_take_claim(relay))
+                return miss_set(relay->miss, "worker", "the worker ended before it started the script");
+        relay->wait_status = wait_status;
+        return RELAY_ENDED;
+}
+
+static int relay_on_message(struct relay *relay, struct message *message) {
+        struct proto_refused refused;
+        struct proto_ended ended;
+
+        switch (message->type) {
+        case PROTO_REFUSED:
+                if (proto_get_refused(&message->payload, &refused) < 0)
+                        return -EPROTO;
+                return miss_refused(relay->miss, refused.reason, refused.detail, refused.python);
+        case PROTO_ASSIGNED:
+                return relay_on_assigned(relay, message);
+        case PROTO_EXIT:
+                if (proto_get_ended(&message->payload, &ended) < 0)
+                        return -EPROTO;
+                relay->wait_status = (int)ended.wait_status;
+                return RELAY_ENDED;
+        case PROTO_GONE:
+                if (proto_get_ended(&message->payload, &ended) < 0)
+                        return -EPROTO;
+                return relay_on_gone(relay, (int)ended.wait_status);
+        default:
+                return -EPROTO;
+        }
+}
+
+/*
+ * The worker has ended and nobody says how. With poold alive that can only mean that it is slow, so it gets time;
+ * without, the kernel tells, if need be once the worker was reaped by whoever has inherited it.
+ */
+static int relay_find_end(struct relay *relay, bool is_last_try) {
+        int r;
+
+        if (relay_take_claim(relay))
+                return miss_set(relay->miss, "worker", "the worker ended before it started the script");
+        r = process_wait_status(&relay->worker, &relay->wait_status);
+        if (r == 0)
+                return RELAY_ENDED;
+        return is_last_try || (r < 0 && !relay->connected) ? -ENODATA : 0;
+}
+
+/* Nothing more comes over the connection, or nothing that makes sense. */
+static int relay_on_hangup(struct relay *relay, int error) {
+        relay->connected = false;
+        if (relay_take_claim(relay)) {
+                if (error == -EPROTO)
+                        return miss_set(relay->miss, "protocol", "poold does not speak poolctl's protocol");
+                if (error == -EPROTONOSUPPORT)
+                        return miss_set(relay->miss, "version", "poold is of another version");
+                return miss_set(relay->miss, "lost", "poold closed the connection; its log may say why");
+        }
+        if (relay->worker.pidfd < 0)
+                return -ENODATA; /* it was started by somebody whom we were not told of */
+        return relay->phase < PHASE_ENDED ? 0 : relay_find_end(relay, false);
+}
+
+static int relay_on_readable(struct relay *relay) {
+        int r = channel_read(relay->channel);
+
+        if (r == CHANNEL_AGAIN)
+                return 0;
+        if (r)
+                return relay_on_hangup(relay, r);
+        for (;;) {
+                _cleanup_message_ struct message message;
+
+                fdset_init(&message.fds);
+                r = channel_next(relay->channel, &message);
+                if (r == CHANNEL_AGAIN)
+                        return 0;
+                if (r == 0)
+                        r = relay_on_message(relay, &message);
+                if (r > 0)
+                        return r;
+                if (r < 0)
+                        return relay_on_hangup(relay, r);
+        }
+}
+
+/* An error is no reason to give up: what poold said before it closed its end can still be read. */
+static void relay_on_writable(struct relay *relay) {
+        relay->sending = channel_flush(relay->channel) == CHANNEL_AGAIN;
+}
+
+/* Nobody is told of @signo yet: as with pending signals, a stop undoes a continue and the reverse. */
+static void relay_hold(struct relay *relay, int signo, bool group) {
+        if (signo == SIGCONT)
+                relay->held &= ~STOP_SIGNALS;
+        else if (STOP_SIGNALS & BIT(signo))
+                relay->held &= ~BIT(SIGCONT);
+        relay->held |= BIT(signo);
+        relay->held_group &= ~BIT(signo);
+        relay->held_group |= group ? BIT(signo) : 0;
+}
+
+/*
+ * Before the script starts we are all there is of it: a signal that would end python3 ends the run, or else a
+ * worker that died of it would look like one that failed, and the script would be run after all.
+ */
+static int relay_on_signal(struct relay *relay) {
+        const struct context *context = relay->context;
+        struct signalfd_siginfo info;
+        bool group;
+        int signo;
+
+        if (read(relay->signal_fd, &info, sizeof(info)) != sizeof(info) || info.ssi_signo == SIGCHLD)
+                return 0;
+        signo = (int)info.ssi_signo;
+        group = info.ssi_code == SI_KERNEL && TERMINAL_SIGNALS & BIT(signo);
+        if (BIT(signo) & ~HARMLESS_SIGNALS & ~context->ignored_signals & ~context->blocked_signals &&
+            relay_take_claim(relay)) {
+                relay->wait_status = signo;
+                return RELAY_ENDED;
+        }
+        if (relay->worker.pidfd < 0)
+                relay_hold(relay, signo, group);
+        else
+                relay_pass_on(relay, signo, group);
+        return 0;
+}
+
+static int relay_on_worker(struct relay *relay) {
+        if (relay->phase < PHASE_ENDED)
+                relay_enter(relay, PHASE_ENDED, GRACE_USEC);
+        return relay->connected ? 0 : relay_find_end(relay, false);
+}
+
+static int relay_expire(struct relay *relay) {
+        switch (relay->phase) {
+        case PHASE_ASKED:
+                if (relay_take_claim(relay))
+                        return miss_set(relay->miss, "timeout", "poold did not start the script within %d ms",
+                                        (int)(REPLY_USEC / USEC_PER_MS));
+                return relay_settle(relay);
+        case PHASE_ASSIGNED:
+                if (relay_has_started(relay))
+                        return relay_settle(relay);
+                relay_enter(relay, PHASE_ASKED, REPLY_USEC);
+                return 0;
+        case PHASE_ENDED:
+                relay_enter(relay, PHASE_LATE, LATE_USEC);
+                return relay_find_end(relay, false);
+        case PHASE_LATE:
+                return relay_find_end(relay, true);
+        case PHASE_RUNNING:
+                break;
+        }
+        return 0;
+}
+
+/* What the worker's pidfd is watched for: its end, or with nobody else to tell us, that it was reaped (POLLHUP).
+ */
+static struct pollfd relay_watch_worker(const struct relay *relay) {
+        if (relay->phase < PHASE_ENDED)
+                return (struct pollfd){ .fd = relay->worker.pidfd, .events = POLLIN };
+        return (struct pollfd){ .fd = relay->connected ? -1 : relay->worker.pidfd };
+}
+
+/* Waits for something to happen, and lets it. The connection comes first: EXIT counts more than what follows it.
+ */
+static int relay_step(struct relay *relay) {
+        struct pollfd pollfds[] = {
+                {
+                        .fd = relay->connected ? channel_fd(relay->channel) : -1,
+                        .events = (short)(relay->sending ? POLLIN | POLLOUT : POLLIN),
+                },
+                { .fd = relay->signal_fd, .events = POLLIN },
+                relay_watch_worker(relay),
+        };
+        int n_ready, r = 0;
+
+        n_ready = poll(pollfds, 3, clock_poll_ms(relay->deadline_usec));
+        if (n_ready < 0)
+                return errno == EINTR ? 0 : -errno;
+        if (n_ready == 0)
+                return relay_expire(relay);
+        if (pollfds[0].revents & POLLOUT)
+                relay_on_writable(relay);
+        if (pollfds[0].revents & ~POLLOUT)
+                r = relay_on_readable(relay);
+        if (r == 0 && pollfds[1].revents)
+                r = relay_on_signal(relay);
+        if (r == 0 && pollfds[2].revents)
+                r = relay_on_worker(relay);
+        return r;
+}
+
+/* Returns 0, or MISS if the kernel does not let RUN go. That poold has hung up is for relay_on_readable(). */
+static int relay_send(struct relay *relay, const struct relay_request *request) {
+        _cleanup_writer_ struct wire_writer payload = { 0 };
+        struct fdset fds; /* borrowed, all of them: not to be ended */
+        int r;
+
+        context_put_run(relay->context, request->pool, &request->argv, &request->env, relay->claim_fd, &payload,
+                        &fds);
+        r = channel_send(relay->channel, PROTO_RUN, &payload, &fds);
+        if (r < 0 && r != -EPIPE && r != -ECONNRESET)
+                return miss_set(relay->miss, "send", "cannot hand the run to poold: %s", strerror(-r));
+        relay->sending = r == CHANNEL_AGAIN;
+        relay_enter(relay, PHASE_ASKED, REPLY_USEC);
+        return 0;
+}
+
+int relay_run(struct context *context, struct channel *channel, const struct relay_request *request,
+              int *ret_wait_status, uint64_t *ret_signals, struct miss *ret_miss) {
+        const uint64_t all_signals = UINT64_MAX;
+        _cleanup_fd_ int claim_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+        _cleanup_fd_ int signal_fd =
+                (int)syscall(SYS_signalfd4, -1, &all_signals, sizeof(all_signals), SFD_CLOEXEC | SFD_NONBLOCK);
+        struct relay relay = {
+                .context = context,
+                .channel = channel,
+                .worker = { .pidfd = -1 },
+                .claim_fd = claim_fd,
+                .signal_fd = signal_fd,
+                .connected = true,
+                .verbose = request->verbose,
+                .miss = ret_miss,
+        };
+        int r;
+
+        if (claim_fd < 0 || signal_fd < 0)
+                return miss_set(ret_miss, "fds", "cannot open another file: %s", strerror(errno));
+        r = relay_send(&relay, request);
+        while (r == 0)
+                r = relay_step(&relay);
+        fd_close(relay.worker.pidfd);
+        *ret_wait_status = relay.wait_status;
+        *ret_signals = relay.held;
+        return r == RELAY_ENDED ? 0 : r;
+}
