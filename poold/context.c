@@ -1,0 +1,135 @@
+#include "context.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct rlimit limit_of(const struct proto_run *run, unsigned resource) {
+        return (struct rlimit){
+                .rlim_cur = wire_u64v_at(&run->limits, 2 * resource),
+                .rlim_max = wire_u64v_at(&run->limits, 2 * resource + 1),
+        };
+}
+
+/*
+ * The soft limit on fds may not fall before the client's fds are in place, and may have to rise before: until
+ * context_adopt_late() it is the larger one.
+ */
+static struct rlimit early_limit(unsigned resource, const struct rlimit *ours, struct rlimit wanted) {
+        if (resource == RLIMIT_NOFILE && wanted.rlim_cur < ours->rlim_cur)
+                wanted.rlim_cur = ours->rlim_cur < wanted.rlim_max ? ours->rlim_cur : wanted.rlim_max;
+        return wanted;
+}
+
+static int adopt_limits(const struct proto_run *run, struct decline *why) {
+        if (run->limits.count != 2 * RLIM_NLIMITS)
+                return decline(why, "limits", "%u limits are not %u", run->limits.count, 2 * RLIM_NLIMITS);
+        for (unsigned resource = 0; resource < RLIM_NLIMITS; resource++) {
+                struct rlimit wanted = limit_of(run, resource), ours;
+
+                if (getrlimit((enum __rlimit_resource)resource, &ours) < 0)
+                        return decline(why, "limits", "getrlimit: %s", strerror(errno));
+                if (ours.rlim_cur == wanted.rlim_cur && ours.rlim_max == wanted.rlim_max)
+                        continue;
+                if (resource == RLIMIT_STACK && ours.rlim_cur != wanted.rlim_cur)
+                        return decline(why, "limits", "the stack's limit acts at the start of a process");
+                wanted = early_limit(resource, &ours, wanted);
+                if (setrlimit((enum __rlimit_resource)resource, &wanted) < 0)
+                        return decline(why, "limits", "limit %u: %s", resource, strerror(errno));
+        }
+        return 0;
+}
+
+/* Priority and CPUs belong to threads, and the modules may have started some. */
+static int for_each_thread(int (*set)(pid_t tid, const struct proto_run *run), const struct proto_run *run) {
+        DIR *tasks = opendir("/proc/self/task");
+        struct dirent *entry;
+        int r = 0;
+
+        if (!tasks)
+                return -errno;
+        while (r == 0 && (entry = readdir(tasks)))
+                if (entry->d_name[0] != '.')
+                        r = set(atoi(entry->d_name), run);
+        closedir(tasks);
+        return r;
+}
+
+static int set_nice(pid_t tid, const struct proto_run *run) {
+        return setpriority(PRIO_PROCESS, (id_t)tid, 20 - (int)run->nice) < 0 ? -errno : 0;
+}
+
+static int adopt_nice(const struct proto_run *run, struct decline *why) {
+        int r;
+
+        if (run->nice < 1 || run->nice > 40)
+                return decline(why, "nice", "no such priority: %u", run->nice);
+        if (getpriority(PRIO_PROCESS, 0) == 20 - (int)run->nice)
+                return 0;
+        r = for_each_thread(set_nice, run);
+        return r < 0 ? decline(why, "nice", "nice %d: %s", 20 - (int)run->nice, strerror(-r)) : 0;
+}
+
+static void affinity_of(const struct proto_run *run, cpu_set_t *ret_cpus) {
+        CPU_ZERO(ret_cpus);
+        for (uint32_t word = 0; word < run->affinity.count && word < CPU_SETSIZE / 64; word++)
+                for (unsigned bit = 0; bit < 64; bit++)
+                        if (wire_u64v_at(&run->affinity, word) >> bit & 1)
+                                CPU_SET(word * 64 + bit, ret_cpus);
+}
+
+static int set_affinity(pid_t tid, const struct proto_run *run) {
+        cpu_set_t cpus;
+
+        affinity_of(run, &cpus);
+        return sched_setaffinity(tid, sizeof(cpus), &cpus) < 0 ? -errno : 0;
+}
+
+static int adopt_affinity(const struct proto_run *run, struct decline *why) {
+        cpu_set_t ours, wanted;
+        int r;
+
+        affinity_of(run, &wanted);
+        if (sched_getaffinity(0, sizeof(ours), &ours) < 0)
+                return decline(why, "affinity", "more CPUs than we count");
+        if (CPU_EQUAL(&ours, &wanted))
+                return 0;
+        r = for_each_thread(set_affinity, run);
+        return r < 0 ? decline(why, "affinity", "sched_setaffinity: %s", strerror(-r)) : 0;
+}
+
+int context_adopt(const struct proto_run *run, int cwd, struct decline *why) {
+        int r;
+
+        if (fchdir(cwd) < 0)
+                return decline(why, "cwd", "fchdir: %s", strerror(errno));
+        r = adopt_limits(run, why);
+        if (r == 0)
+                r = adopt_nice(run, why);
+        if (r == 0)
+                r = adopt_affinity(run, why);
+        umask(run->umask & 0777);
+        return r;
+}
+
+void context_adopt_late(const struct proto_run *run) {
+        struct rlimit limit = limit_of(run, RLIMIT_NOFILE);
+        sigset_t blocked;
+
+        setrlimit(RLIMIT_NOFILE, &limit);
+        sigemptyset(&blocked);
+        for (int number = 1; number <= 64; number++) {
+                if (run->ignored_signals >> (number - 1) & 1)
+                        signal(number, SIG_IGN);
+                if (run->blocked_signals >> (number - 1) & 1)
+                        sigaddset(&blocked, number);
+        }
+        pthread_sigmask(SIG_SETMASK, &blocked, NULL);
+}

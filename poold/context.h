@@ -1,0 +1,21 @@
+#pragma once
+
+/*
+ * What a process inherits besides its memory and its fds: folder, umask, limits, priority, CPUs, signals.
+ * No Python in it.
+ */
+
+#include "decline.h"
+#include "lib/proto.h"
+
+/*
+ * Takes on what can be taken on, and declines ("cwd", "limits", "nice", "affinity") what cannot be had. Everything
+ * here is ours alone: nobody else sees it. @cwd is borrowed. Returns 0 or DECLINED.
+ */
+int context_adopt(const struct proto_run *run, int cwd, struct decline *decline);
+
+/*
+ * The rest, once the client's fds are in place: the soft limit on their number, ignored and blocked signals.
+ * SIGPIPE and SIGXFSZ are left as the interpreter wants them: ignored.
+ */
+void context_adopt_late(const struct proto_run *run);

@@ -1,0 +1,124 @@
+#include "descriptors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "lib/fd.h"
+
+/* Where ours begin, and how far below placeholders reach; less where the limit on fds is small. */
+#define OWN_FIRST 640
+#define PLACEHOLDER_LAST 399
+
+static int own_first(void) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= OWN_FIRST + PROTO_MAX_FDS + 64)
+                return OWN_FIRST;
+        return (int)(limit.rlim_cur / 2);
+}
+
+int descriptors_hide(int fd) {
+        return fd_move_above(fd, own_first());
+}
+
+void placeholders_init(struct placeholders *holders) {
+        _cleanup_fd_ int null = descriptors_hide(open("/dev/null", O_RDONLY | O_CLOEXEC));
+        int end = own_first() > PLACEHOLDER_LAST ? PLACEHOLDER_LAST : own_first() - 1, fd;
+        struct stat st;
+
+        *holders = (struct placeholders){ .first = 3, .last = 2 };
+        if (null < 0 || fstat(null, &st) < 0)
+                return;
+        holders->device = st.st_dev;
+        holders->inode = st.st_ino;
+        do {
+                fd = fcntl(null, F_DUPFD_CLOEXEC, 3);
+                if (fd > end)
+                        fd_close(fd);
+                else if (fd >= 0)
+                        holders->last = fd;
+        } while (fd >= 0 && fd < end);
+}
+
+void placeholders_fini(struct placeholders *holders) {
+        struct stat st;
+
+        for (int fd = holders->first; fd <= holders->last; fd++)
+                if (fstat(fd, &st) == 0 && st.st_dev == holders->device && st.st_ino == holders->inode)
+                        close(fd);
+        holders->last = holders->first - 1;
+}
+
+static bool fdset_has(const struct fdset *fds, uint64_t number) {
+        for (size_t i = 0; i < fds->n_fds; i++)
+                if (fds->fds[i] >= 0 && (uint64_t)fds->fds[i] == number)
+                        return true;
+        return false;
+}
+
+/* Can the client's fd have this number? Whatever is open there, and not just received, is a library's or ours. */
+static int check_number(const struct fdset *fds, const struct wire_u64v *numbers, uint32_t index,
+                        struct decline *why) {
+        uint64_t number = wire_u64v_at(numbers, index);
+
+        if (number >= (uint64_t)own_first())
+                return decline(why, "fds", "the number %llu is too high", (unsigned long long)number);
+        for (uint32_t i = 0; i < index; i++)
+                if (wire_u64v_at(numbers, i) == number)
+                        return decline(why, "fds", "the number %llu is there twice", (unsigned long long)number);
+        if (number > STDERR_FILENO && !fdset_has(fds, number) && fcntl((int)number, F_GETFD) >= 0)
+                return decline(why, "fds", "a module of the pool holds fd %llu", (unsigned long long)number);
+        return 0;
+}
+
+int descriptors_lift(struct fdset *fds, const struct wire_u64v *numbers, struct decline *why) {
+        int r;
+
+        if (fds->n_fds != PROTO_RUN_FD_FIRST + (size_t)numbers->count + 1)
+                return decline(why, "fds", "%zu fds came for %u numbers", fds->n_fds, numbers->count);
+        for (uint32_t i = 0; i < numbers->count; i++) {
+                r = check_number(fds, numbers, i, why);
+                if (r)
+                        return r;
+        }
+        for (size_t i = 0; i < fds->n_fds; i++) {
+                fds->fds[i] = descriptors_hide(fd_steal(&fds->fds[i]));
+                if (fds->fds[i] < 0)
+                        return decline(why, "fds", "cannot move an fd: %s", strerror(-fds->fds[i]));
+        }
+        return 0;
+}
+
+int descriptors_place(struct fdset *fds, const struct wire_u64v *numbers) {
+        bool has[STDERR_FILENO + 1] = { false };
+
+        for (uint32_t i = 0; i < numbers->count; i++) {
+                _cleanup_fd_ int fd = fdset_steal(fds, PROTO_RUN_FD_FIRST + i);
+                int number = (int)wire_u64v_at(numbers, i);
+
+                if (dup2(fd, number) < 0)
+                        return -errno;
+                if (number <= STDERR_FILENO)
+                        has[number] = true;
+        }
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+                if (!has[fd])
+                        close(fd);
+        return 0;
+}
+
+void own_socket_init(struct own_socket *own, int fd) {
+        struct stat st = { 0 };
+
+        fstat(fd, &st);
+        *own = (struct own_socket){ .fd = fd, .device = st.st_dev, .inode = st.st_ino };
+}
+
+bool own_socket_is_there(const struct own_socket *own) {
+        struct stat st;
+
+        return own->fd >= 0 && fstat(own->fd, &st) == 0 && st.st_dev == own->device && st.st_ino == own->inode;
+}

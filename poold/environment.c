@@ -1,0 +1,181 @@
+#include "pyref.h"
+
+#include "environment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "lib/fd.h"
+
+/* As the kernel handed it to this process, NAME=value strings one behind the other. */
+static struct wire_strv at_start;
+
+static int read_all(const char *path, char **ret_data, size_t *ret_n_bytes) {
+        _cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+        size_t n_bytes = 0, n_allocated = 0;
+        char *data = NULL;
+        ssize_t n_read;
+
+        if (fd < 0)
+                return -errno;
+        do {
+                if (n_allocated - n_bytes < 2) {
+                        char *larger = realloc(data, n_allocated = 2 * n_allocated + 16384);
+
+                        if (!larger) {
+                                free(data);
+                                return -ENOMEM;
+                        }
+                        data = larger;
+                }
+                n_read = read(fd, data + n_bytes, n_allocated - n_bytes - 1);
+                n_bytes += n_read > 0 ? (size_t)n_read : 0;
+        } while (n_read > 0);
+        data[n_bytes] = 0;
+        *ret_data = data;
+        *ret_n_bytes = n_bytes;
+        return 0;
+}
+
+int environment_remember(void) {
+        size_t n_bytes = 0;
+        char *data = NULL;
+        int r;
+
+        r = read_all("/proc/self/environ", &data, &n_bytes);
+        if (r < 0)
+                return r;
+        at_start = (struct wire_strv){ .data = data, .n_bytes = n_bytes };
+        for (const char *at = data; at < data + n_bytes; at = wire_strv_next(at))
+                at_start.count++;
+        return 0;
+}
+
+static size_t name_length(const char *entry) {
+        return strcspn(entry, "=");
+}
+
+static bool same_name(const char *a, const char *b) {
+        size_t n = name_length(a);
+
+        return n == name_length(b) && memcmp(a, b, n) == 0;
+}
+
+/* Where the variable that @entry names is in the NULL-terminated @array, or NULL. */
+static char **find_in_array(char **array, const char *entry) {
+        for (; *array; array++)
+                if (same_name(*array, entry))
+                        return array;
+        return NULL;
+}
+
+static const char *find_at_start(const char *entry) {
+        const char *at = at_start.data;
+
+        for (uint32_t i = 0; i < at_start.count; i++, at = wire_strv_next(at))
+                if (same_name(at, entry))
+                        return at;
+        return NULL;
+}
+
+static size_t array_length(char **array) {
+        size_t n = 0;
+
+        while (array && array[n])
+                n++;
+        return n;
+}
+
+/* Sets in @array what was added or changed here since the start, unless the client has a value of its own. */
+static void carry_over_set(char **array) {
+        for (char **ours = environ; ours && *ours; ours++) {
+                const char *before = find_at_start(*ours);
+                char **theirs;
+
+                if (before && strcmp(before, *ours) == 0)
+                        continue;
+                theirs = find_in_array(array, *ours);
+                if (!theirs)
+                        array[array_length(array)] = *ours;
+                else if (before && strcmp(*theirs, before) == 0)
+                        *theirs = *ours;
+        }
+}
+
+/* Likewise what was removed. */
+static void carry_over_unset(char **array) {
+        const char *before = at_start.data;
+
+        for (uint32_t i = 0; i < at_start.count; i++, before = wire_strv_next(before)) {
+                char **theirs;
+
+                if (environ && find_in_array(environ, before))
+                        continue;
+                theirs = find_in_array(array, before);
+                if (theirs && strcmp(*theirs, before) == 0)
+                        memmove(theirs, theirs + 1, (array_length(theirs + 1) + 1) * sizeof(*theirs));
+        }
+}
+
+/* What os.py makes of an environment: the first of a name counts, what has no '=' does not. */
+static int fill_dict(PyObject *dict, char **array) {
+        PyDict_Clear(dict);
+        for (; *array; array++) {
+                const char *equals = strchr(*array, '=');
+                _cleanup_pyref_ PyObject *name = NULL, *value = NULL;
+
+                if (!equals)
+                        continue;
+                name = PyBytes_FromStringAndSize(*array, equals - *array);
+                value = PyBytes_FromString(equals + 1);
+                if (!name || !value)
+                        return -1;
+                if (!PyDict_GetItemWithError(dict, name) && PyDict_SetItem(dict, name, value) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+/* os.environ, os.environb and posix.environ share one dict, which stays the same object. */
+static int fill_python(char **array) {
+        _cleanup_pyref_ PyObject *posix = PyImport_ImportModule("posix"), *os = PyImport_ImportModule("os");
+        _cleanup_pyref_ PyObject *posix_dict = NULL, *os_environ = NULL, *os_dict = NULL;
+
+        if (!posix || !os)
+                return -1;
+        posix_dict = PyObject_GetAttrString(posix, "environ");
+        os_environ = PyObject_GetAttrString(os, "environ");
+        os_dict = os_environ ? PyObject_GetAttrString(os_environ, "_data") : NULL;
+        if (!posix_dict || !os_dict || fill_dict(posix_dict, array) < 0)
+                return -1;
+        return os_dict == posix_dict ? 0 : fill_dict(os_dict, array);
+}
+
+static int set_timezone(void) {
+        _cleanup_pyref_ PyObject *module = PyImport_ImportModule("time"), *done = NULL;
+
+        if (module)
+                done = PyObject_CallMethod(module, "tzset", NULL);
+        return done ? 0 : -1;
+}
+
+int environment_adopt(const struct wire_strv *env) {
+        const char *ours = getenv("TZ"), *theirs;
+        char **array;
+
+        array = wire_strv_to_array(env, array_length(environ));
+        if (!array)
+                return -ENOMEM;
+        carry_over_set(array);
+        carry_over_unset(array);
+        environ = array;
+        theirs = getenv("TZ");
+        if (fill_python(array) < 0)
+                return -ENOTRECOVERABLE;
+        if (!ours != !theirs || (ours && strcmp(ours, theirs) != 0))
+                return set_timezone() < 0 ? -ENOTRECOVERABLE : 0;
+        return 0;
+}

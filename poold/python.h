@@ -1,0 +1,40 @@
+#pragma once
+
+/*
+ * What the host does with its interpreter: import the pool's modules, make a run ready, run it as python3 would, end
+ * it. Everything here wants the GIL. Written against the limited API.
+ */
+
+#include "decline.h"
+#include "lib/proto.h"
+#include "lib/pyargs.h"
+
+/* What a preload failed with. Strings are malloc()ed; python_failure_fini() frees them. */
+struct python_failure {
+        char *module;
+        char *traceback;
+};
+
+void python_failure_fini(struct python_failure *failure);
+
+/* Imports what @setup names. Returns 0, or -1 and *ret_failure, which the caller ends. */
+int python_preload(const struct proto_setup *setup, struct python_failure *ret_failure);
+
+/* A run that is ready to start. One per process. */
+struct python_run {
+        struct pyargs args;
+        char **argv; /* all of python's arguments, NULL-terminated; must live as long as the process */
+        int argc;
+        char *folder;            /* for sys.path[0], NULL for none */
+        struct _object *code;     /* compiled, NULL for a module and standard input */
+        struct _object *filename; /* of a script */
+};
+
+/*
+ * Everything that can be found out before the run is claimed, declining "script", "syntax", "warnings", "shadow",
+ * "module". Nothing can be seen of it. args, argv and argc of @run are set. Returns 0, DECLINED or negative (printed).
+ */
+int python_prepare(struct python_run *run, struct decline *decline);
+
+/* Runs to the end and returns the wait status that python3 would have had. The process is the client's by now. */
+int python_run(struct python_run *run, const struct proto_run *context);

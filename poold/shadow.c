@@ -1,0 +1,136 @@
+#include "pyref.h"
+
+#include "shadow.h"
+
+#include <dirent.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Top-level name to the folder that the module came from, as bytes; "" where it came from none in particular. */
+static PyObject *preloaded;
+
+static void strip_last(char *path) {
+        char *slash = strrchr(path, '/');
+
+        *(slash ? slash : path) = 0;
+}
+
+/* New reference; NULL without an exception for what no folder can shadow: built in, frozen, made at run time. */
+static PyObject *folder_of(PyObject *module) {
+        _cleanup_pyref_ PyObject *spec = PyObject_GetAttrString(module, "__spec__"), *origin = NULL, *bytes = NULL;
+        _cleanup_pyref_ PyObject *locations = spec ? PyObject_GetAttrString(spec, "submodule_search_locations") : NULL;
+        PyObject *folder = NULL;
+        char *path;
+
+        origin = locations ? PyObject_GetAttrString(spec, "origin") : NULL;
+        PyErr_Clear();
+        if (!origin)
+                return NULL;
+        if (origin == Py_None)
+                return locations == Py_None ? NULL : PyBytes_FromString("");
+        bytes = PyUnicode_Check(origin) ? PyUnicode_EncodeFSDefault(origin) : NULL;
+        PyErr_Clear();
+        if (!bytes || PyBytes_AsString(bytes)[0] != '/')
+                return NULL;
+        path = realpath(PyBytes_AsString(bytes), NULL);
+        if (!path)
+                return PyBytes_FromString("");
+        strip_last(path);
+        if (locations != Py_None)
+                strip_last(path);
+        folder = PyBytes_FromString(path);
+        free(path);
+        return folder;
+}
+
+static bool is_top_level(PyObject *name) {
+        return PyUnicode_Check(name) && PyUnicode_FindChar(name, '.', 0, PyUnicode_GetLength(name), 1) < 0;
+}
+
+int shadow_remember(PyObject *before) {
+        _cleanup_pyref_ PyObject *modules = PyDict_Copy(PyImport_GetModuleDict()), *found = PyDict_New();
+        PyObject *name, *module; /* borrowed */
+        Py_ssize_t at = 0;
+
+        if (!modules || !found)
+                return -1;
+        while (PyDict_Next(modules, &at, &name, &module)) {
+                _cleanup_pyref_ PyObject *folder = NULL;
+
+                if (!is_top_level(name) || PyDict_Contains(before, name))
+                        continue;
+                folder = folder_of(module);
+                if (folder && PyDict_SetItem(found, name, folder) < 0)
+                        return -1;
+        }
+        PyErr_Clear();
+        preloaded = pyref_steal(&found);
+        return 0;
+}
+
+static bool ends_with(const char *name, const char *suffix) {
+        size_t n_name = strlen(name), n_suffix = strlen(suffix);
+
+        return n_name >= n_suffix && strcmp(name + n_name - n_suffix, suffix) == 0;
+}
+
+static bool is_module_file(const char *name) {
+        return ends_with(name, ".py") || ends_with(name, ".pyc") || ends_with(name, ".so");
+}
+
+/* A folder without such a file is a package only if no other one is found. */
+static bool is_package(int folder, const char *name) {
+        static const char *const inits[] = { "__init__.py", "__init__.pyc", "__init__.abi3.so" };
+        char path[NAME_MAX + 32];
+
+        for (size_t i = 0; i < sizeof(inits) / sizeof(inits[0]); i++) {
+                snprintf(path, sizeof(path), "%s/%s", name, inits[i]);
+                if (faccessat(folder, path, F_OK, 0) == 0)
+                        return true;
+        }
+        return false;
+}
+
+/* The folder (borrowed) of the module whose name the file @name begins with, or NULL if there is none. */
+static PyObject *find_preloaded(const char *name) {
+        _cleanup_pyref_ PyObject *key = PyUnicode_DecodeFSDefaultAndSize(name, (Py_ssize_t)strcspn(name, "."));
+        PyObject *folder = key ? PyDict_GetItemWithError(preloaded, key) : NULL;
+
+        PyErr_Clear();
+        return folder;
+}
+
+static bool is_shadow(DIR *dir, const char *folder, const char *name) {
+        PyObject *loaded_from = name[0] == '.' ? NULL : find_preloaded(name);
+        bool is_same;
+        char *path;
+
+        if (!loaded_from || !(strchr(name, '.') ? is_module_file(name) : is_package(dirfd(dir), name)))
+                return false;
+        path = realpath(folder, NULL);
+        is_same = path && strcmp(path, PyBytes_AsString(loaded_from)) == 0;
+        free(path);
+        return !is_same;
+}
+
+int shadow_check(const char *folder, struct decline *why) {
+        struct dirent *entry;
+        DIR *dir;
+        int r = 0;
+
+        if (!preloaded || PyDict_Size(preloaded) == 0)
+                return 0;
+        if (!*folder)
+                folder = ".";
+        dir = opendir(folder);
+        if (!dir)
+                return 0; /* python3 would not find anything there either */
+        while (r == 0 && (entry = readdir(dir)))
+                if (is_shadow(dir, folder, entry->d_name))
+                        r = decline(why, "shadow", "%s/%s: the pool has loaded another", folder, entry->d_name);
+        closedir(dir);
+        return r;
+}

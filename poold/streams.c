@@ -1,0 +1,207 @@
+#include "pyref.h"
+
+#include "streams.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "lib/fd.h"
+
+struct stream {
+        int fd;
+        const char *name;  /* in sys */
+        const char *dname; /* in sys, the original */
+        const char *label; /* its own */
+        bool is_output;
+};
+
+static const struct stream streams[] = {
+        { STDIN_FILENO, "stdin", "__stdin__", "<stdin>", false },
+        { STDOUT_FILENO, "stdout", "__stdout__", "<stdout>", true },
+        { STDERR_FILENO, "stderr", "__stderr__", "<stderr>", true },
+};
+
+static int init_again(PyObject *object, PyObject *arguments, PyObject *keywords) {
+        _cleanup_pyref_ PyObject *init = NULL, *done = NULL;
+
+        if (!object || !arguments)
+                return -1;
+        init = PyObject_GetAttrString(object, "__init__");
+        if (!init)
+                return -1;
+        done = PyObject_Call(init, arguments, keywords);
+        return done ? 0 : -1;
+}
+
+static int set_string(PyObject *object, const char *name, const char *value) {
+        _cleanup_pyref_ PyObject *string = PyUnicode_FromString(value);
+
+        return string ? PyObject_SetAttrString(object, name, string) : -1;
+}
+
+static int init_raw(const struct stream *stream, PyObject *raw) {
+        _cleanup_pyref_ PyObject *arguments = Py_BuildValue("(isO)", stream->fd, stream->is_output ? "wb" : "rb",
+                                                            Py_False);
+
+        if (init_again(raw, arguments, NULL) < 0)
+                return -1;
+        return set_string(raw, "name", stream->label);
+}
+
+static int init_buffer(PyObject *buffer, PyObject *raw) {
+        _cleanup_pyref_ PyObject *size = PyObject_GetAttrString(raw, "_blksize"), *arguments = NULL;
+
+        if (!size)
+                return -1;
+        arguments = PyTuple_Pack(2, raw, size);
+        return init_again(buffer, arguments, NULL);
+}
+
+static int init_text(const struct stream *stream, PyObject *text, PyObject *buffer, bool unbuffered) {
+        bool line_buffering = !unbuffered && (isatty(stream->fd) || stream->fd == STDERR_FILENO);
+        _cleanup_pyref_ PyObject *encoding = PyObject_GetAttrString(text, "encoding"), *errors = NULL;
+        _cleanup_pyref_ PyObject *arguments = NULL;
+
+        if (!encoding)
+                return -1;
+        errors = PyObject_GetAttrString(text, "errors");
+        if (!errors)
+                return -1;
+        arguments = Py_BuildValue("(OOOzOO)", buffer, encoding, errors, stream->is_output ? "\n" : NULL,
+                                  line_buffering ? Py_True : Py_False, unbuffered ? Py_True : Py_False);
+        if (init_again(text, arguments, NULL) < 0)
+                return -1;
+        return set_string(text, "mode", stream->is_output ? "w" : "r");
+}
+
+/* The raw file below @buffer, which is that file itself where the interpreter was started unbuffered. */
+static PyObject *raw_of(PyObject *buffer, bool *ret_is_raw) {
+        PyObject *raw = PyObject_GetAttrString(buffer, "raw");
+
+        *ret_is_raw = !raw;
+        if (raw)
+                return raw;
+        PyErr_Clear();
+        Py_INCREF(buffer);
+        return buffer;
+}
+
+/* A buffered writer over @raw, for an interpreter that was started without. */
+static PyObject *new_writer(PyObject *raw) {
+        _cleanup_pyref_ PyObject *io = PyImport_ImportModule("io"), *size = NULL;
+
+        if (!io)
+                return NULL;
+        size = PyObject_GetAttrString(raw, "_blksize");
+        return size ? PyObject_CallMethod(io, "BufferedWriter", "OO", raw, size) : NULL;
+}
+
+static int init_stream(const struct stream *stream, PyObject *text, bool unbuffered) {
+        _cleanup_pyref_ PyObject *buffer = PyObject_GetAttrString(text, "buffer"), *raw = NULL, *writer = NULL;
+        bool is_raw;
+
+        if (!buffer)
+                return -1;
+        raw = raw_of(buffer, &is_raw);
+        if (init_raw(stream, raw) < 0)
+                return -1;
+        if (stream->is_output && unbuffered)
+                return init_text(stream, text, raw, true);
+        if (is_raw) {
+                writer = new_writer(raw);
+                return writer ? init_text(stream, text, writer, false) : -1;
+        }
+        if (init_buffer(buffer, raw) < 0)
+                return -1;
+        return init_text(stream, text, buffer, unbuffered);
+}
+
+/* Where a module has put something of its own in the place of sys.stdout, that is left, as python3 would have it. */
+static int close_stream(const struct stream *stream, PyObject *text) {
+        if (PySys_GetObject(stream->name) == text && PySys_SetObject(stream->name, Py_None) < 0)
+                return -1;
+        return PySys_SetObject(stream->dname, Py_None);
+}
+
+/* C's streams decide on their buffering with their first use, which may have been the log's. */
+static void adopt_c_streams(bool unbuffered) {
+        int mode = unbuffered ? _IONBF : isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF;
+
+        clearerr(stdin);
+        clearerr(stdout);
+        clearerr(stderr);
+        if (unbuffered)
+                setvbuf(stdin, NULL, _IONBF, BUFSIZ);
+        setvbuf(stdout, NULL, mode, BUFSIZ);
+}
+
+int streams_adopt(bool unbuffered) {
+        adopt_c_streams(unbuffered);
+        for (size_t i = 0; i < sizeof(streams) / sizeof(streams[0]); i++) {
+                PyObject *text = PySys_GetObject(streams[i].dname); /* borrowed */
+                int r;
+
+                if (!text || text == Py_None)
+                        continue;
+                Py_INCREF(text);
+                if (fd_set_cloexec(streams[i].fd, false) < 0)
+                        r = close_stream(&streams[i], text);
+                else
+                        r = init_stream(&streams[i], text, unbuffered);
+                Py_DECREF(text);
+                if (r < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+static bool is_closed(PyObject *file) {
+        _cleanup_pyref_ PyObject *closed = PyObject_GetAttrString(file, "closed");
+        int is_true = closed ? PyObject_IsTrue(closed) : 0;
+
+        PyErr_Clear();
+        return is_true > 0;
+}
+
+/* Returns 0, or -1 with an exception set. */
+static int flush(PyObject *file) {
+        PyObject *done = PyObject_CallMethod(file, "flush", NULL);
+
+        Py_XDECREF(done);
+        return done ? 0 : -1;
+}
+
+int streams_flush_last(void) {
+        PyObject *out = PySys_GetObject("stdout"), *err = PySys_GetObject("stderr"); /* borrowed */
+        int r = 0;
+
+        Py_XINCREF(out);
+        Py_XINCREF(err);
+        if (out && out != Py_None && !is_closed(out) && flush(out) < 0) {
+                PyErr_WriteUnraisable(out);
+                r = -1;
+        }
+        if (err && err != Py_None && !is_closed(err) && flush(err) < 0) {
+                PyErr_Clear();
+                r = -1;
+        }
+        Py_XDECREF(out);
+        Py_XDECREF(err);
+        return r;
+}
+
+void streams_flush(void) {
+        static const char *const names[] = { "stderr", "stdout" };
+        PyObject *type, *value, *traceback;
+
+        PyErr_Fetch(&type, &value, &traceback);
+        for (size_t i = 0; i < 2; i++) {
+                PyObject *file = PySys_GetObject(names[i]);
+
+                Py_XINCREF(file);
+                if (file && file != Py_None && flush(file) < 0)
+                        PyErr_Clear();
+                Py_XDECREF(file);
+        }
+        PyErr_Restore(type, value, traceback);
+}

@@ -1,0 +1,35 @@
+/*
+ * poold-worker: one interpreter, started as POOLD_PYTHON (the python3 that poold is built for) would start, with the
+ * host (job.h) in the place of a main program. This is the only file that knows how the interpreter is started.
+ */
+
+#include <Python.h>
+
+#include "job.h"
+
+/* poold spawns us with our socket there. */
+#define CONTROL_FD 3
+
+static PyStatus start_interpreter(void) {
+        PyConfig config;
+        PyStatus status;
+
+        PyConfig_InitPythonConfig(&config);
+        config.parse_argv = 0;
+        status = PyConfig_SetBytesString(&config, &config.program_name, POOLD_PYTHON);
+        if (!PyStatus_Exception(status))
+                status = PyConfig_SetBytesArgv(&config, 1, (char *[]){ (char *)"" });
+        if (!PyStatus_Exception(status))
+                status = Py_InitializeFromConfig(&config);
+        PyConfig_Clear(&config);
+        return status;
+}
+
+int main(void) {
+        uint64_t started_usec = job_now_usec();
+        PyStatus status = start_interpreter();
+
+        if (PyStatus_Exception(status))
+                Py_ExitStatusException(status);
+        job_die(job_main(CONTROL_FD, started_usec));
+}
