@@ -121,7 +121,7 @@ enum {
         F(u32, handoff_p99_usec)                                                                                  \
         F(str, last_error)
 #define PROTO_FIELDS_status_miss(F) F(str, reason) F(u64, count)
-#define PROTO_FIELDS_status_worker(F) F(u32, pid) F(str, state) F(u64, age_usec) F(u64, pss_kb)
+#define PROTO_FIELDS_status_worker(F) F(u32, pid) F(str, state) F(u64, age_usec)
 
 /* The end of an answer. `error` is "" or says what was wrong. */
 #define PROTO_FIELDS_done(F) F(str, error)

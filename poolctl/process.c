@@ -47,6 +47,30 @@ void process_signal(const struct process *process, int signo, bool group) {
                 kill(-process->pid, signo);
 }
 
+/* Would @signo have its default action there? So we assume if /proc does not tell. */
+static bool is_default(const struct process *process, int signo) {
+        const uint64_t bit = UINT64_C(1) << (signo - 1);
+        bool result = true;
+        char line[256];
+        FILE *file;
+
+        snprintf(line, sizeof(line), "/proc/%d/status", process->pid);
+        file = fopen(line, "re");
+        if (!file)
+                return true;
+        while (fgets(line, sizeof(line), file))
+                if (strncmp(line, "SigCgt:", 7) == 0 || strncmp(line, "SigIgn:", 7) == 0)
+                        result &= !(strtoull(line + 7, NULL, 16) & bit);
+        fclose(file);
+        return result;
+}
+
+void process_stop(const struct process *process, int signo, bool group) {
+        process_signal(process, signo, group);
+        if (is_default(process, signo))
+                process_signal(process, SIGSTOP, group);
+}
+
 /* Returns 0, PROCESS_UNREAPED, or negative errno: before Linux 6.15, and before 6.13 even if it was not reaped. */
 static int ask_pidfd(const struct process *process, int *ret_wait_status) {
         struct pidfd_info info = { .mask = INFO_EXIT };

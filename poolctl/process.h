@@ -13,6 +13,12 @@ struct process {
 /* Sends @signo to the process alone, or to the group that it leads. That it is gone already is no error. */
 void process_signal(const struct process *process, int signo, bool group);
 
+/*
+ * The same for a signal that stops. A worker leads a session of its own, and where no parent is left in the session the
+ * kernel does not let SIGTSTP and its like stop a process (setpgid(2), orphaned process group); SIGSTOP does.
+ */
+void process_stop(const struct process *process, int signo, bool group);
+
 /* Positive result of process_wait_status(). */
 enum {
         PROCESS_UNREAPED = 1, /* there will be more to know once somebody has waited for it */

@@ -95,8 +95,12 @@ static int relay_settle(struct relay *relay) {
 static void relay_pass_on(struct relay *relay, int signo, bool group) {
         const struct context *context = relay->context;
 
-        process_signal(&relay->worker, signo, group);
-        if (STOP_SIGNALS & BIT(signo) & ~context->ignored_signals & ~context->blocked_signals)
+        if (!(STOP_SIGNALS & BIT(signo))) {
+                process_signal(&relay->worker, signo, group);
+                return;
+        }
+        process_stop(&relay->worker, signo, group);
+        if (BIT(signo) & ~context->ignored_signals & ~context->blocked_signals)
                 process_stop_self(signo);
 }
 

@@ -32,6 +32,8 @@ static int set_actions(posix_spawn_file_actions_t *actions, int control) {
                 r = posix_spawn_file_actions_adddup2(actions, STDERR_FILENO, STDOUT_FILENO);
         if (r == 0)
                 r = posix_spawn_file_actions_adddup2(actions, control, SPAWN_CONTROL_FD);
+        if (r == 0)
+                r = posix_spawn_file_actions_addclosefrom_np(actions, SPAWN_CONTROL_FD + 1);
         return -r;
 }
 
