@@ -20,9 +20,9 @@ static void walk_strv(const struct wire_strv *strv) {
         free(array);
 }
 
-static void walk_u64v(const struct wire_u64v *u64v) {
-        static volatile uint64_t seen; /* so that no compiler leaves the reading out */
+static volatile uint64_t seen; /* so that no compiler leaves the reading out */
 
+static void walk_u64v(const struct wire_u64v *u64v) {
         for (uint32_t i = 0; i < u64v->count; i++)
                 seen = wire_u64v_at(u64v, i);
 }
