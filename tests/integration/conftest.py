@@ -1,0 +1,34 @@
+import pytest
+
+import harness
+
+
+@pytest.fixture(scope="session")
+def prefix():
+    harness.become_reaper()
+    return harness.installed()
+
+
+@pytest.fixture
+def poold(prefix, tmp_path):
+    """A poold that is not started yet. After the test it is stopped, and nothing may be left of it."""
+    supervisor = harness.Poold(prefix, tmp_path)
+    try:
+        yield supervisor
+    finally:
+        try:
+            supervisor.stop()
+        finally:
+            supervisor.expect_nothing_left()
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Writes a script and returns its path."""
+
+    def write(text, name="script.py"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write

@@ -1,0 +1,130 @@
+"""What the client had open is what the script has open, at the same numbers; and no more than that."""
+
+import itertools
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+SHOW = """
+import os
+for fd in sorted(map(int, os.listdir("/proc/self/fd"))):
+    try:
+        print(fd, os.readlink(f"/proc/self/fd/{fd}"), os.get_inheritable(fd), file=out)
+    except OSError:
+        pass
+"""
+
+
+def both(poold, shell, *arguments, **options):
+    """What `bash -c shell` gives with "$@" being python3 and being poolctl."""
+    results = []
+    for program in (["/usr/bin/python3"], [poold.program("poolctl"), "run", "--no-fallback"]):
+        done = subprocess.run(["bash", "-c", shell, "bash", *program, *map(str, arguments)], env=poold.env,
+                              capture_output=True, timeout=60, **options)
+        results.append((done.returncode, done.stdout, done.stderr))
+    return results
+
+
+def test_process_substitution(poold, script, tmp_path):
+    poold.start()
+    (tmp_path / "y").write_text("b\na\n")
+    path = script("import sys\nprint([open(name).read() for name in sys.argv[1:]])")
+    theirs, ours = both(poold, '"$@" <(sort y) <(sort -r y)', path, cwd=tmp_path)
+    assert ours == theirs == (0, b"['a\\nb\\n', 'b\\na\\n']\n", b"")
+
+
+@pytest.mark.parametrize("closed", [combination for n in range(4) for combination in itertools.combinations(range(3), n)],
+                         ids=lambda closed: "".join(map(str, closed)) or "none")
+def test_closed_standard_streams(poold, script, tmp_path, closed):
+    path = script("import sys\nout = open('shown', 'w')\nprint(sys.stdin is None, sys.stdout is None,"
+                  " sys.stderr is None, file=out)\n" + SHOW)
+    redirections = " ".join(f"{fd}{'<' if fd == 0 else '>'}&-" for fd in closed)
+    shown = []
+    poold.start()
+    for program in (["/usr/bin/python3"], [poold.program("poolctl"), "run", "--no-fallback"]):
+        streams = {name: open(tmp_path / name, "w+b") for name in ("0", "1", "2")}
+        done = subprocess.run(["bash", "-c", f'"$@" {redirections}', "bash", *program, path], env=poold.env, cwd=tmp_path,
+                              stdin=streams["0"], stdout=streams["1"], stderr=streams["2"], timeout=60)
+        shown.append((done.returncode, (tmp_path / "shown").read_text(), *(stream.tell() for stream in streams.values())))
+        (tmp_path / "shown").unlink()
+    assert shown[0] == shown[1]
+
+
+def test_every_open_file_arrives_at_its_number(poold, script, tmp_path):
+    poold.start()
+    (tmp_path / "file").write_text("text")
+    path = script("import sys, os\nout = sys.stdout\n" + SHOW + "print(os.read(9, 10), os.write(200, b'written'))")
+    shell = 'exec 9<file 100>>log 200>out 3</dev/null; "$@"'
+    theirs, ours = both(poold, shell, path, cwd=tmp_path, stdin=subprocess.DEVNULL)
+    # the pipes of the two runs are not the same
+    strip = lambda text: [line for line in text.splitlines() if b"pipe:" not in line]
+    assert (ours[0], strip(ours[1]), ours[2]) == (theirs[0], strip(theirs[1]), theirs[2])
+    assert b"b'text' 7" in ours[1]
+    assert (tmp_path / "out").read_text() == "written"
+
+
+def test_close_on_exec_files_stay(poold, tmp_path):
+    poold.start()
+    with open(tmp_path / "private", "w") as private:
+        assert not os.get_inheritable(private.fileno())
+        done = poold.run("-c", "import sys\nout = sys.stdout\n" + SHOW)
+    assert b"private" not in done.stdout
+
+
+def test_a_script_has_nothing_of_poolds(poold):
+    """But for one connection, of which the script's own programs get nothing."""
+    poold.start()
+    done = poold.run("-c", "import subprocess; subprocess.run(['ls', '-l', '/proc/self/fd'])")
+    fds = [line.split()[-3] for line in done.stdout.decode().splitlines() if "->" in line]
+    assert set(fds) <= {"0", "1", "2", "3"}, done.stdout
+
+
+def test_many_open_files(poold):
+    poold.start()
+    shell = 'for i in $(seq 20 150); do eval "exec $i</dev/null"; done; "$@"'
+    code = "import os; print(sum(os.path.samefile(f'/proc/self/fd/{i}', '/dev/null') for i in range(20, 151)))"
+    theirs, ours = both(poold, shell, "-c", code)
+    assert ours == theirs == (0, b"131\n", b"")
+
+
+def test_more_open_files_than_a_message_can_carry_fall_back(poold):
+    poold.start()
+    shell = 'ulimit -n 1024; for i in $(seq 20 500); do eval "exec $i</dev/null"; done; exec "$@"'
+    code = "import os; print(sum(os.path.samefile(f'/proc/self/fd/{i}', '/dev/null') for i in range(20, 501)))"
+    done = subprocess.run(["bash", "-c", shell, "bash", poold.program("poolctl"), "run", "-c", code], env=poold.env,
+                          capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"481\n", b"")
+    assert poold.wait_idle()["idle"] == 1
+
+
+def test_pipeline(poold):
+    poold.start()
+    shell = 'seq 1 200000 | "$@" 2>err | cat; cat err >&2; exit "${PIPESTATUS[1]}"'
+    theirs, ours = both(poold, shell, "-c", "import sys; print(sum(map(int, sys.stdin)))", cwd=poold.folder)
+    assert ours == theirs == (0, b"20000100000\n", b"")
+
+
+def test_closed_pipe(poold):
+    poold.start()
+    theirs, ours = both(poold, '"$@" | head -1', "-c", "for i in range(100000): print(i)")
+    assert ours == theirs
+
+
+def test_stdout_and_stderr_stay_apart(poold):
+    poold.start()
+    done = poold.same_as_python3("-c", "import sys, os; print('out'); print('err', file=sys.stderr); os.system('echo sh >&2')")
+    assert (done.stdout, done.stderr) == (b"out\n", b"err\nsh\n")
+
+
+def test_pipeline_ends_when_the_script_does(poold):
+    """Neither poold nor a worker keeps the client's pipe open."""
+    poold.start("[pool:default]\nsize = 2\n")
+    client = poold.popen("-c", "import os, sys; print('here', flush=True); sys.stdin.read()")
+    assert client.stdout.readline() == "here\n"
+    pipe = os.readlink(f"/proc/self/fd/{client.stdout.fileno()}")
+    holders = [path for pid in [poold.pid, *poold.workers("idle")] for path in pathlib.Path(f"/proc/{pid}/fd").iterdir()
+               if os.readlink(path) == pipe]
+    assert not holders
+    client.communicate(timeout=60)
