@@ -41,12 +41,17 @@ def eventually(what, condition, deadline=DEADLINE):
         time.sleep(0.01)
 
 
+def state_of(pid):
+    """The process's state as proc(5) has it, a letter; X if there is no such process."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+
+
 def alive(pid):
     """Is there such a process, and not only its zombie?"""
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    return state_of(pid) not in "ZX"
 
 
 def fds_of(pid):

@@ -1,0 +1,204 @@
+"""poold itself: one per socket, an orderly end, many runs, and rest."""
+
+import concurrent.futures
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+import harness
+
+REST_SECONDS = 10
+
+
+def second(poold):
+    return subprocess.run([poold.program("poold"), "--config", poold.ini], env=poold.env, capture_output=True,
+                          timeout=harness.DEADLINE)
+
+
+def test_second_poold_is_an_error_and_harms_nobody(poold):
+    poold.start()
+    worker = poold.workers("idle")
+    done = second(poold)
+    assert done.returncode > 0 and done.stdout == b"" and str(poold.socket).encode() in done.stderr
+    assert poold.socket.exists() and poold.workers("idle") == worker
+    assert poold.run("-c", "print(1)").stdout == b"1\n"
+
+
+def test_two_that_start_at_once(poold):
+    poold.ini.write_text("[pool:default]\nsize = 1\n")
+    rivals = [subprocess.Popen([poold.program("poold"), "--config", poold.ini], env=poold.env, stderr=subprocess.DEVNULL)
+              for _ in range(4)]
+    harness.eventually("all but one to give up", lambda: sum(rival.poll() is None for rival in rivals) == 1)
+    harness.eventually("the last to answer", lambda: poold.ctl("status").returncode == 0)
+    for rival in rivals:
+        rival.terminate()
+    assert sorted(rival.wait(harness.DEADLINE) for rival in rivals)[0] == 0
+
+
+def test_socket_is_private(poold):
+    poold.start()
+    assert oct(poold.socket.stat().st_mode & 0o777) == "0o600"
+    assert oct(poold.socket.parent.stat().st_mode & 0o777) == "0o700"
+
+
+def test_something_that_is_no_socket_is_kept(poold):
+    poold.socket.parent.mkdir(mode=0o700)
+    poold.socket.write_text("precious")
+    poold.ini.write_text("[pool:default]\n")
+    assert second(poold).returncode > 0
+    assert poold.socket.read_text() == "precious"
+    poold.socket.unlink()
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "poolctl stop"])
+def test_stopping_lets_running_scripts_finish(poold, how):
+    poold.start("[pool:default]\nsize = 2\n")
+    client = poold.popen("-c", "import sys; print(1, flush=True); print(input()); sys.exit(7)")
+    client.stdout.readline()
+    poold.wait_idle()
+    idle = poold.workers("idle")
+    stop = None
+    if how == "poolctl stop":
+        stop = subprocess.Popen([poold.program("poolctl"), "stop"], env=poold.env)
+    else:
+        poold.process.send_signal(signal.Signals[how])
+    harness.eventually("idle workers to leave", lambda: not any(map(harness.alive, idle)))
+    # a new run is python3's now
+    assert poold.ctl("run", "-c", "print('cold')").stdout == b"cold\n"
+    assert client.poll() is None
+    assert client.communicate("to the end\n", timeout=60) == ("to the end\n", "")
+    assert client.returncode == 7
+    assert poold.process.wait(harness.DEADLINE) == 0
+    assert stop is None or stop.wait(harness.DEADLINE) == 0
+    assert not poold.socket.exists()
+
+
+def test_stopping_does_not_wait_for_ever(poold):
+    """Past the deadline, what still runs is left to finish alone."""
+    poold.start("[poold]\ndrain_timeout = 1\n[pool:default]\nsize = 1\n")
+    client = poold.popen("-c", "import sys; print(1, flush=True); print(input()); sys.exit(7)")
+    client.stdout.readline()
+    poold.process.terminate()
+    assert poold.process.wait(harness.DEADLINE) == 0
+    assert client.communicate("alone\n", timeout=60) == ("alone\n", "")
+    assert client.returncode == 7
+
+
+class TestManyRuns:
+    INI = "[pool:default]\nsize = 4\n"
+    CODE = "import sys; n = int(sys.argv[1]); print('out', n); print('err', n, file=sys.stderr); sys.exit(n % 256)"
+
+    def expect(self, n, done):
+        expected = (n % 256, f"out {n}\n".encode(), f"err {n}\n".encode())
+        assert (done.returncode, done.stdout, done.stderr) == expected
+
+    @pytest.fixture
+    def filled(self, poold):
+        """After the runs poold has as many fds and processes as before, and not a file more."""
+
+        def left():
+            return (len(harness.fds_of(poold.pid)), len(harness.children_of(poold.pid)),
+                    sorted(str(path) for path in poold.runtime.rglob("*")))
+
+        poold.start(self.INI)
+        before = left()
+        yield poold
+        poold.wait_idle()
+        harness.eventually(lambda: f"{left()} to be {before} again", lambda: left() == before)
+
+    def test_500_in_a_row(self, filled):
+        for n in range(500):
+            self.expect(n, filled.ctl("run", "-c", self.CODE, n))
+        pool = filled.pool()
+        assert pool["hits"] + sum(pool["misses"].values()) == 500
+
+    def test_50_at_once(self, filled):
+        with concurrent.futures.ThreadPoolExecutor(50) as threads:
+            runs = [threads.submit(filled.ctl, "run", "-c", self.CODE, n) for n in range(50)]
+            for n, run in enumerate(runs):
+                self.expect(n, run.result())
+
+    def test_50_that_are_killed(self, filled):
+        clients = [subprocess.Popen([filled.program("poolctl"), "run", "-c", "import time; time.sleep(600)"],
+                                    env=filled.env) for _ in range(50)]
+        for client in clients:
+            client.kill()
+            assert client.wait(harness.DEADLINE) == -signal.SIGKILL
+        harness.eventually("every script to end", lambda: filled.pool()["busy"] == 0)
+
+
+def wakeups(pid):
+    return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1])
+
+
+class TestRest:
+    @pytest.fixture
+    def resting(self, poold):
+        """The pids of a poold that has served a run, and of its workers, all of them asleep."""
+        poold.start("[pool:default]\nsize = 2\n")
+        poold.run("-c", "pass")
+        poold.wait_idle()
+        harness.eventually("the last worker to be gone", lambda: len(harness.children_of(poold.pid)) == 2)
+        pids = [poold.pid, *poold.workers("idle")]
+        harness.eventually("all to sleep", lambda: all(harness.state_of(pid) == "S" for pid in pids))
+        return pids
+
+    def test_nothing_wakes_up(self, resting):
+        before = {pid: wakeups(pid) for pid in resting}
+        time.sleep(REST_SECONDS)
+        assert {pid: wakeups(pid) for pid in resting} == before
+
+    @pytest.mark.skipif(os.getuid() != 0, reason="Yama may forbid others to trace")
+    def test_no_system_call_is_made(self, resting):
+        traces = [subprocess.Popen(["timeout", "-s", "INT", str(REST_SECONDS), "strace", "-qq", "-f", "-c", "-p", str(pid)],
+                                   stderr=subprocess.PIPE, text=True) for pid in resting]
+        for trace in traces:
+            said = trace.communicate()[1]
+            calls = {line.split()[-1]: int(line.split()[3]) for line in said.splitlines() if re.match(r"\s*\d+\.\d", line)}
+            calls.pop("total", None)
+            # what it sleeps in is interrupted once, by strace itself
+            slept = {"epoll_wait", "epoll_pwait", "restart_syscall", "recvmsg", "poll", "ppoll"}
+            assert calls.keys() <= slept and sum(calls.values()) <= 2, said
+
+    def test_idle_poold_is_small(self, poold):
+        poold.start("[pool:default]\nsize = 4\n")
+        for _ in range(20):
+            poold.ctl("run", "-c", "pass", env=poold.env | {f"BIG_{i}": "x" * 100_000 for i in range(10)})
+        poold.wait_idle()
+        status = pathlib.Path(f"/proc/{poold.pid}/status").read_text()
+        assert int(re.search(r"VmRSS:\s+(\d+)", status)[1]) < 8 * 1024
+
+    def test_poold_loads_no_python(self, poold):
+        poold.start()
+        assert "python" not in pathlib.Path(f"/proc/{poold.pid}/maps").read_text()
+
+
+def test_poolctl_needs_only_libc(poold):
+    done = subprocess.run(["ldd", poold.program("poolctl")], capture_output=True, text=True)
+    libraries = [line.split()[0] for line in done.stdout.splitlines() if "=>" in line]
+    assert libraries in ([], ["libc.so.6"]), done.stdout
+
+
+def test_poold_survives_without_stdio(poold):
+    poold.ini.write_text("[pool:default]\nsize = 1\n")
+    poold.process = subprocess.Popen(["bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash", poold.program("poold"), "--config",
+                                      poold.ini], env=poold.env)
+    poold.log_file.touch()
+    harness.eventually("poold to answer", poold.answers)
+    poold.wait_idle()
+    assert poold.run("-c", "print(1)").stdout == b"1\n"
+
+
+def test_out_of_fds(poold):
+    """With few fds poold serves fewer at once; it neither ends nor spins."""
+    poold.start("[pool:default]\nsize = 1\n", wrap=["bash", "-c", 'ulimit -n 40; exec "$@"', "bash"])
+    with concurrent.futures.ThreadPoolExecutor(30) as threads:
+        runs = [threads.submit(poold.ctl, "run", "-c", "print(1)") for _ in range(30)]
+        assert {run.result().stdout for run in runs} == {b"1\n"}
+    poold.wait_idle()
+    assert poold.run("-c", "print(1)").stdout == b"1\n"
