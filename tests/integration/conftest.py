@@ -1,6 +1,7 @@
 import pytest
 
-import harness
+pytest.register_assert_rewrite("harness")
+import harness  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ OURS = ("POOLD_SOCKET", "POOLD_CONFIG", "POOLD_POOL", "POOLD_DISABLE", "XDG_CONF
 
 def installed():
     """The folder that the programs are installed in: $POOLD_PREFIX, installed first from $POOLD_BUILD if that is set."""
+    assert "POOLD_PREFIX" in os.environ, "POOLD_PREFIX must name the folder that poold is installed in"
     prefix = pathlib.Path(os.environ["POOLD_PREFIX"])
     if build := os.environ.get("POOLD_BUILD"):
         with open(pathlib.Path(build) / ".install-lock", "w") as lock:

@@ -101,7 +101,7 @@ def test_more_open_files_than_a_message_can_carry_fall_back(poold):
 
 def test_pipeline(poold):
     poold.start()
-    shell = 'seq 1 200000 | "$@" 2>err | cat; cat err >&2; exit "${PIPESTATUS[1]}"'
+    shell = 'seq 1 200000 | "$@" 2>err | cat; status=${PIPESTATUS[1]}; cat err >&2; exit $status'
     theirs, ours = both(poold, shell, "-c", "import sys; print(sum(map(int, sys.stdin)))", cwd=poold.folder)
     assert ours == theirs == (0, b"20000100000\n", b"")
 
