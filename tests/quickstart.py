@@ -1,6 +1,7 @@
 """Waits until poold has a worker ready, then runs a script with python3 and with poolctl and shows both times."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -10,9 +11,11 @@ WARMUP_SECONDS = 120
 PAUSE_SECONDS = 0.5  # as a person would; back to back, a run shares the machine with the refill that the last one caused
 
 
-def wait_ready(poolctl, workers):
+def wait_ready(poold, poolctl, workers):
     deadline = time.monotonic() + WARMUP_SECONDS
     while time.monotonic() < deadline:
+        if not os.path.exists(f"/proc/{poold}"):
+            sys.exit("poold ended before a worker became ready")
         answer = subprocess.run([poolctl, "status", "--json"], capture_output=True, text=True)
         if answer.returncode == 0 and json.loads(answer.stdout)["pools"][0]["idle"] >= workers:
             return
@@ -32,8 +35,8 @@ def measure(command, runs):
 
 
 def main():
-    poolctl, script = sys.argv[1:]
-    wait_ready(poolctl, 2)
+    poold, poolctl, script = sys.argv[1:]
+    wait_ready(poold, poolctl, 2)
     print("its workers are ready; the same script, cold and warm:\n")
     cold = measure(["/usr/bin/python3", script], 3)
     warm = measure([poolctl, "run", "--no-fallback", script], 5)
