@@ -84,8 +84,8 @@ def test_no_poold_reads_stdin(poold):
 
 
 @pytest.mark.parametrize("answer, why", [
-    (refusal("version"), "version"),
-    (refusal("version", version=99), "version"),
+    (refusal("version"), "poold 99"),
+    (refusal("version", version=99), "poold 99"),
     (HEADER.pack(MAGIC, 99, 4, 4, 0, 0) + b"\1\0\0\0", None),
     (HEADER.pack(MAGIC, 1, 5, 0xFFFFFFFF, 0, 0), None),
     (refusal("version")[:-5], None),
