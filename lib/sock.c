@@ -135,7 +135,7 @@ int sock_listen(const char *path, int backlog) {
 int sock_connect(const char *path) {
         _cleanup_fd_ int fd = -1;
         struct sockaddr_un address;
-        struct sock_peer peer;
+        struct sock_peer peer = { 0 };
         int r;
 
         r = make_address(path, &address);
@@ -171,7 +171,8 @@ int sock_path_of(int fd, char **ret_path) {
 
         if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
                 return -errno;
-        if (address.sun_family != AF_UNIX || length <= offsetof(struct sockaddr_un, sun_path) || !address.sun_path[0])
+        if (address.sun_family != AF_UNIX || length <= offsetof(struct sockaddr_un, sun_path) ||
+            !address.sun_path[0])
                 return -EINVAL;
         *ret_path = strndup(address.sun_path, sizeof(address.sun_path));
         return *ret_path ? 0 : -ENOMEM;

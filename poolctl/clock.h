@@ -6,9 +6,9 @@
 #include <stdint.h>
 #include <time.h>
 
-#define USEC_PER_MS  INT64_C(1000)
+#define USEC_PER_MS INT64_C(1000)
 #define USEC_PER_SEC INT64_C(1000000)
-#define NEVER        INT64_MAX /* the deadline that does not come */
+#define NEVER INT64_MAX /* the deadline that does not come */
 
 static inline int64_t clock_now_usec(void) {
         struct timespec now;

@@ -12,8 +12,8 @@
 #include "say.h"
 #include "status.h"
 
-#define ANSWER_USEC  (5 * USEC_PER_SEC)
-#define COLUMNS      80
+#define ANSWER_USEC (5 * USEC_PER_SEC)
+#define COLUMNS 80
 #define NAME_COLUMNS 16
 
 /* Text from elsewhere goes to the terminal without what could control it. Lines are indented by @indent. */

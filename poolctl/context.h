@@ -12,8 +12,8 @@
 #include "lib/proto.h"
 #include "miss.h"
 
-#define CONTEXT_MAX_FDS   (PROTO_MAX_FDS - 1 - PROTO_RUN_FD_FIRST)
-#define CONTEXT_MAX_CPUS  8192 /* the most that Linux can be built for */
+#define CONTEXT_MAX_FDS (PROTO_MAX_FDS - 1 - PROTO_RUN_FD_FIRST)
+#define CONTEXT_MAX_CPUS 8192 /* the most that Linux can be built for */
 #define CONTEXT_N_SIGNALS 64
 
 struct context {

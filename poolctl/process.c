@@ -17,8 +17,8 @@
 #include "lib/fd.h"
 
 /* <linux/pidfd.h> as of Linux 6.9 and 6.15; the C library's headers are older than the kernels we run on. */
-#define SIGNAL_PROCESS_GROUP (1U << 2)          /* PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9 */
-#define INFO_EXIT            (UINT64_C(1) << 3) /* PIDFD_INFO_EXIT, Linux 6.15 */
+#define SIGNAL_PROCESS_GROUP (1U << 2) /* PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9 */
+#define INFO_EXIT (UINT64_C(1) << 3)   /* PIDFD_INFO_EXIT, Linux 6.15 */
 
 struct pidfd_info {
         uint64_t mask;

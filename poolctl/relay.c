@@ -14,10 +14,10 @@
 #include "process.h"
 #include "say.h"
 
-#define REPLY_USEC  (1 * USEC_PER_SEC)  /* for poold to answer, and for a worker to start */
-#define SETTLE_USEC (20 * USEC_PER_MS)  /* a run that takes longer is worth letting go of its files */
-#define GRACE_USEC  (1 * USEC_PER_SEC)  /* for poold to say how a worker ended that has ended */
-#define LATE_USEC   (10 * USEC_PER_SEC) /* the same where the kernel cannot tell either */
+#define REPLY_USEC (1 * USEC_PER_SEC)  /* for poold to answer, and for a worker to start */
+#define SETTLE_USEC (20 * USEC_PER_MS) /* a run that takes longer is worth letting go of its files */
+#define GRACE_USEC (1 * USEC_PER_SEC)  /* for poold to say how a worker ended that has ended */
+#define LATE_USEC (10 * USEC_PER_SEC)  /* the same where the kernel cannot tell either */
 
 #define BIT(signo) (UINT64_C(1) << ((signo)-1))
 

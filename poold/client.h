@@ -12,7 +12,7 @@
 #include "loop.h"
 
 struct client;
-struct worker;
+struct member;
 
 struct client_events {
         /* A whole request. The callee goes on with client_hold() or client_finish(). */
@@ -29,7 +29,7 @@ struct client {
         void *data;
         struct channel *channel;
         struct loop_source *source, *deadline;
-        struct worker *worker; /* that serves its run, or NULL */
+        struct member *member; /* who serves its run, or NULL; the server's to set */
         uint64_t accepted_usec;
         bool requested; /* its request has come; it has nothing more to say */
         bool finishing; /* it is closed as soon as its answer is written */

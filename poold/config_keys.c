@@ -8,7 +8,7 @@
 #include "config.h"
 
 #define POOLD(field) CONFIG_SECTION_POOLD, .offset = offsetof(struct config, field)
-#define POOL(field)  CONFIG_SECTION_POOL, .offset = offsetof(struct config_pool, field)
+#define POOL(field) CONFIG_SECTION_POOL, .offset = offsetof(struct config_pool, field)
 
 const struct config_key config_keys[CONFIG_N_KEYS] = {
         { POOLD(socket), .name = "socket", .type = CONFIG_TYPE_PATH, .fallback = "", .min = 1,

@@ -119,7 +119,9 @@ static void reset_sys(void) {
                 "ps1", "ps2", "last_type", "last_value", "last_traceback", "last_exc", "__interactivehook__",
         };
         static const char *const streams[][2] = {
-                { "stdin", "__stdin__" }, { "stdout", "__stdout__" }, { "stderr", "__stderr__" },
+                { "stdin", "__stdin__" },
+                { "stdout", "__stdout__" },
+                { "stderr", "__stderr__" },
         };
         _cleanup_pyref_ PyObject *builtins = PyImport_ImportModule("builtins");
 

@@ -15,11 +15,11 @@
  * stands for any rest. The locale's are looked at in another way, see locale_of().
  */
 static const char *const import_time[] = {
-        "BLIS_*",      "CUBLAS_*",   "CUDA_*",    "CUDNN_*",    "GLIBC_TUNABLES", "GOMP_*",   "HIP_*",
-        "HOME",        "JAX_*",      "KMP_*",     "LD_*",       "MALLOC_*",       "MKL_*",    "MPLBACKEND",
-        "MPLCONFIGDIR", "NCCL_*",    "NPY_*",     "NUMBA_*",    "NUMEXPR_*",      "NUMPY_*",  "NVIDIA_*",
-        "OMP_*",       "OPENBLAS_*", "PYTHON*",   "PYTORCH_*",  "ROCR_*",         "TF_*",     "TORCH_*",
-        "VECLIB_*",    "XLA_*",
+        "BLIS_*",    "CUBLAS_*",   "CUDA_*",       "CUDNN_*", "GLIBC_TUNABLES", "GOMP_*",
+        "HIP_*",     "HOME",       "JAX_*",        "KMP_*",   "LD_*",           "MALLOC_*",
+        "MKL_*",     "MPLBACKEND", "MPLCONFIGDIR", "NCCL_*",  "NPY_*",          "NUMBA_*",
+        "NUMEXPR_*", "NUMPY_*",    "NVIDIA_*",     "OMP_*",   "OPENBLAS_*",     "PYTHON*",
+        "PYTORCH_*", "ROCR_*",     "TF_*",         "TORCH_*", "VECLIB_*",       "XLA_*",
 };
 
 struct fit {
@@ -165,7 +165,8 @@ static int check_environment(const struct fit *fit, const struct proto_run *run,
                 return miss(ret_miss, "environment", "%.*s is set in the pool's workers only", name_length(absent),
                             absent);
         if (strcmp(locale_of(&locale), fit->locale) != 0)
-                return miss(ret_miss, "environment", "the locale (LC_ALL, LC_CTYPE, LANG) is %s in the pool's workers",
+                return miss(ret_miss, "environment",
+                            "the locale (LC_ALL, LC_CTYPE, LANG) is %s in the pool's workers",
                             fit->locale[0] == '=' ? fit->locale + 1 : fit->locale);
         return 0;
 }

@@ -187,12 +187,14 @@ static int check_stdin(const struct python_run *run, int fd, struct decline *why
         if (fd >= 0 && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
                 return decline(why, "stdin", "standard input is a folder");
         if (run->args.kind == PYARGS_STDIN && (fd < 0 || isatty(fd)))
-                return decline(why, "stdin", "the program is to be read from %s", fd < 0 ? "nowhere" : "a terminal");
+                return decline(why, "stdin", "the program is to be read from %s",
+                               fd < 0 ? "nowhere" : "a terminal");
         return 0;
 }
 
 /* All that can be checked before the claim is. Returns 0, DECLINED, or negative (printed). */
-static int prepare(struct message *message, struct proto_run *context, struct python_run *run, struct decline *why) {
+static int prepare(struct message *message, struct proto_run *context, struct python_run *run,
+                   struct decline *why) {
         int r;
 
         if (proto_get_run(&message->payload, context) < 0)
@@ -267,10 +269,8 @@ static int serve(struct message *message) {
 static int receive(struct message *ret_message) {
         int r;
 
-        Py_BEGIN_ALLOW_THREADS
-        r = channel_receive(job.control, ret_message);
-        Py_END_ALLOW_THREADS
-        return r;
+        Py_BEGIN_ALLOW_THREADS r = channel_receive(job.control, ret_message);
+        Py_END_ALLOW_THREADS return r;
 }
 
 /* Returns 0 or negative: nothing to wait for. */

@@ -17,7 +17,7 @@
 
 struct listener {
         int fd;
-        int lock;        /* -1: the socket is systemd's */
+        int lock; /* -1: the socket is systemd's */
         char *path;
         char *lock_path;
         char *link_path; /* NULL: no symlink of ours */

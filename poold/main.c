@@ -37,8 +37,10 @@ static const char usage[] =
 /* Returns 0 to go on, or positive: exit with *ret_status. */
 static int parse_options(int argc, char **argv, struct options *ret_options, int *ret_status) {
         static const struct option long_options[] = {
-                { "config", required_argument, NULL, 'c' }, { "check", no_argument, NULL, 'k' },
-                { "version", no_argument, NULL, 'v' },      { "help", no_argument, NULL, 'h' },
+                { "config", required_argument, NULL, 'c' },
+                { "check", no_argument, NULL, 'k' },
+                { "version", no_argument, NULL, 'v' },
+                { "help", no_argument, NULL, 'h' },
                 { NULL, 0, NULL, 0 },
         };
         int option;
@@ -137,7 +139,9 @@ static int serve(const struct config *config, const char *worker_program) {
                 return r;
         loop = loop_new();
         signals = catch_signals();
-        r = loop && signals >= 0 ? server_new(loop, &settings, listener, &server) : signals < 0 ? signals : -ENOMEM;
+        r = loop && signals >= 0 ? server_new(loop, &settings, listener, &server)
+            : signals < 0        ? signals
+                                 : -ENOMEM;
         if (r == 0) {
                 signal_data[0] = server;
                 signal_data[1] = &signals;

@@ -25,7 +25,7 @@ struct python_run {
         struct pyargs args;
         char **argv; /* all of python's arguments, NULL-terminated; must live as long as the process */
         int argc;
-        char *folder;            /* for sys.path[0], NULL for none */
+        char *folder;             /* for sys.path[0], NULL for none */
         struct _object *code;     /* compiled, NULL for a module and standard input */
         struct _object *filename; /* of a script */
 };

@@ -189,10 +189,8 @@ PyObject *script_compile_stdin(void) {
         char *data;
         int r;
 
-        Py_BEGIN_ALLOW_THREADS
-        r = read_fd(STDIN_FILENO, 0, &data, &n_bytes);
-        Py_END_ALLOW_THREADS
-        if (r < 0) {
+        Py_BEGIN_ALLOW_THREADS r = read_fd(STDIN_FILENO, 0, &data, &n_bytes);
+        Py_END_ALLOW_THREADS if (r < 0) {
                 errno = -r;
                 return PyErr_SetFromErrno(PyExc_OSError);
         }

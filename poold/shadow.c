@@ -21,7 +21,8 @@ static void strip_last(char *path) {
 /* New reference; NULL without an exception for what no folder can shadow: built in, frozen, made at run time. */
 static PyObject *folder_of(PyObject *module) {
         _cleanup_pyref_ PyObject *spec = PyObject_GetAttrString(module, "__spec__"), *origin = NULL, *bytes = NULL;
-        _cleanup_pyref_ PyObject *locations = spec ? PyObject_GetAttrString(spec, "submodule_search_locations") : NULL;
+        _cleanup_pyref_ PyObject *locations =
+                spec ? PyObject_GetAttrString(spec, "submodule_search_locations") : NULL;
         PyObject *folder = NULL;
         char *path;
 

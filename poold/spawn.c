@@ -19,8 +19,8 @@ static int set_attributes(posix_spawnattr_t *attributes) {
         if (r == 0)
                 r = posix_spawnattr_setsigmask(attributes, &none);
         if (r == 0)
-                r = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK |
-                                                                 POSIX_SPAWN_SETSID);
+                r = posix_spawnattr_setflags(attributes,
+                                             POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);
         return -r;
 }
 
@@ -37,10 +37,11 @@ static int set_actions(posix_spawn_file_actions_t *actions, int control) {
         return -r;
 }
 
-int spawn(const char *program, char *const argv[], char *const envp[], int control, pid_t *ret_pid, int *ret_pidfd) {
+int spawn(const char *program, char *const argv[], char *const envp[], int control, pid_t *ret_pid,
+          int *ret_pidfd) {
         posix_spawn_file_actions_t actions;
         posix_spawnattr_t attributes;
-        pid_t pid;
+        pid_t pid = -1;
         int r, pidfd;
 
         posix_spawn_file_actions_init(&actions);

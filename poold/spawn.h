@@ -8,6 +8,7 @@
  * of ours. @argv and @envp are NULL-terminated.
  * Returns 0, the process and its pidfd, which the caller owns, or negative errno.
  */
-int spawn(const char *program, char *const argv[], char *const envp[], int control, pid_t *ret_pid, int *ret_pidfd);
+int spawn(const char *program, char *const argv[], char *const envp[], int control, pid_t *ret_pid,
+          int *ret_pidfd);
 
 #define SPAWN_CONTROL_FD 3

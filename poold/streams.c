@@ -40,8 +40,8 @@ static int set_string(PyObject *object, const char *name, const char *value) {
 }
 
 static int init_raw(const struct stream *stream, PyObject *raw) {
-        _cleanup_pyref_ PyObject *arguments = Py_BuildValue("(isO)", stream->fd, stream->is_output ? "wb" : "rb",
-                                                            Py_False);
+        _cleanup_pyref_ PyObject *arguments =
+                Py_BuildValue("(isO)", stream->fd, stream->is_output ? "wb" : "rb", Py_False);
 
         if (init_again(raw, arguments, NULL) < 0)
                 return -1;

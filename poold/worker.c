@@ -13,6 +13,21 @@
 
 #define KILL_AFTER_USEC (2 * UINT64_C(1000000))
 
+struct worker {
+        struct loop *loop;
+        const struct worker_events *events;
+        void *data;
+
+        pid_t pid;
+        int pidfd;
+        struct channel *control; /* NULL once it is dismissed */
+        struct loop_source *control_source, *process_source, *kill_timer;
+
+        bool listens;  /* it has been ready, so it sees when its control socket closes */
+        bool assigned; /* it has a run, or had one */
+        bool finished; /* it has said that its run is over */
+};
+
 static void on_process(void *data, unsigned events);
 static void on_control(void *data, unsigned events);
 static void on_kill_timer(void *data, unsigned events);
@@ -40,14 +55,15 @@ static int start_process(struct worker *worker, const struct worker_command *com
 static int watch(struct worker *worker) {
         unsigned events = LOOP_READ | (channel_is_flushing(worker->control) ? LOOP_WRITE : 0U);
 
-        worker->control_source = loop_add_fd(worker->loop, channel_fd(worker->control), events, on_control, worker);
+        worker->control_source =
+                loop_add_fd(worker->loop, channel_fd(worker->control), events, on_control, worker);
         worker->process_source = loop_add_fd(worker->loop, worker->pidfd, LOOP_READ, on_process, worker);
         worker->kill_timer = loop_add_timer(worker->loop, on_kill_timer, worker);
         return worker->control_source && worker->process_source && worker->kill_timer ? 0 : -ENOMEM;
 }
 
-int worker_new(struct loop *loop, const struct worker_command *command, const struct worker_events *events, void *data,
-               struct worker **ret_worker) {
+int worker_new(struct loop *loop, const struct worker_command *command, const struct worker_events *events,
+               void *data, struct worker **ret_worker) {
         struct worker *worker = calloc(1, sizeof(*worker));
         int r;
 
@@ -103,18 +119,18 @@ static int handle_message(struct worker *worker, struct message *message) {
                 r = proto_get_ready(&message->payload, &fields.ready);
                 worker->listens = r == 0;
                 if (r == 0)
-                        worker->events->ready(worker, &fields.ready, worker->data);
+                        worker->events->ready(&fields.ready, worker->data);
                 break;
         case PROTO_FAILED:
                 r = proto_get_failed(&message->payload, &fields.failed);
                 if (r == 0)
-                        worker->events->failed(worker, &fields.failed, worker->data);
+                        worker->events->failed(&fields.failed, worker->data);
                 break;
         case PROTO_FINISHED:
                 r = proto_get_finished(&message->payload, &fields.finished);
                 if (r == 0 && !worker->finished) {
                         worker->finished = true;
-                        worker->events->finished(worker, &fields.finished, worker->data);
+                        worker->events->finished(&fields.finished, worker->data);
                 }
                 break;
         }
@@ -139,9 +155,10 @@ static int read_control(struct worker *worker) {
         return CHANNEL_EOF;
 }
 
-void worker_catch_up(struct worker *worker) {
+bool worker_has_finished(struct worker *worker) {
         if (worker->control)
                 read_control(worker);
+        return worker->finished;
 }
 
 static void on_control(void *data, unsigned events) {
@@ -156,14 +173,14 @@ static void on_control(void *data, unsigned events) {
                 return;
         if (r == 0 || r == CHANNEL_AGAIN) {
                 loop_set_events(worker->control_source,
-                                (worker->policy.state == POOL_BUSY ? 0U : LOOP_READ) |
+                                (worker->assigned ? 0U : LOOP_READ) |
                                         (channel_is_flushing(worker->control) ? LOOP_WRITE : 0U));
                 return;
         }
         /* It has gone or speaks nonsense. A run may have closed its end and go on, all else has to end. */
         if (r < 0)
                 log_warn("worker pid=%d control socket: %s", worker->pid, strerror(-r));
-        if (worker->policy.state == POOL_BUSY)
+        if (worker->assigned)
                 close_control(worker);
         else
                 worker_dismiss(worker);
@@ -175,12 +192,12 @@ static void on_process(void *data, unsigned events) {
         int wait_status;
 
         (void)events;
-        worker_catch_up(worker); /* its last words come before its end */
+        read_control(worker); /* its last words come before its end */
         if (waitid(P_PIDFD, (id_t)worker->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
                 return;
         wait_status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8
                                                  : info.si_status | (info.si_code == CLD_DUMPED ? WCOREFLAG : 0);
-        worker->events->gone(worker, wait_status, worker->data);
+        worker->events->gone(wait_status, worker->data);
 }
 
 int worker_assign(struct worker *worker, const struct wire_writer *payload, const struct fdset *fds) {
@@ -191,7 +208,8 @@ int worker_assign(struct worker *worker, const struct wire_writer *payload, cons
         r = channel_send(worker->control, PROTO_ASSIGN, payload, fds);
         if (r < 0)
                 return r;
-        /* While it runs, what it says is only read when it matters: worker_catch_up(). That spares a wake-up a run. */
+        worker->assigned = true;
+        /* While it runs, what it says is only read when it matters: worker_has_finished(). That spares a wake-up a run. */
         return loop_set_events(worker->control_source, r == CHANNEL_AGAIN ? LOOP_WRITE : 0U);
 }
 
@@ -212,4 +230,12 @@ static void on_kill_timer(void *data, unsigned events) {
 
         (void)events;
         kill(-worker->pid, SIGKILL);
+}
+
+pid_t worker_pid(const struct worker *worker) {
+        return worker->pid;
+}
+
+int worker_pidfd(const struct worker *worker) {
+        return worker->pidfd;
 }

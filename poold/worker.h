@@ -1,40 +1,25 @@
 #pragma once
 
 /*
- * One worker as a process: spawned, spoken to over its control socket, watched through its pidfd, reaped. Its state
- * is the pool's business (`struct pool_worker`, embedded), what its events mean is the server's.
+ * One worker as a process: spawned, spoken to over its control socket, watched through its pidfd, reaped. What its
+ * events mean is for whoever owns it.
  */
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "lib/channel.h"
 #include "loop.h"
-#include "pool.h"
 
-struct client;
+struct worker;
 
-struct worker {
-        struct pool_worker policy;
-        struct loop *loop;
-        const struct worker_events *events;
-        void *data;
-
-        pid_t pid;
-        int pidfd;
-        struct channel *control; /* NULL once it is dismissed */
-        struct loop_source *control_source, *process_source, *kill_timer;
-
-        struct client *client; /* whose run it serves; NULL if none, or if the client has gone away */
-        bool listens;          /* it has been ready, so it sees when its control socket closes */
-        bool finished;         /* it has said that its run is over */
-};
-
+/* @data is what worker_new() was given. */
 struct worker_events {
-        void (*ready)(struct worker *worker, const struct proto_ready *ready, void *data);
-        void (*failed)(struct worker *worker, const struct proto_failed *failed, void *data);
-        void (*finished)(struct worker *worker, const struct proto_finished *finished, void *data);
-        /* The process has ended and is reaped; the callee forgets the worker and calls worker_free(). */
-        void (*gone)(struct worker *worker, int wait_status, void *data);
+        void (*ready)(const struct proto_ready *ready, void *data);
+        void (*failed)(const struct proto_failed *failed, void *data);
+        void (*finished)(const struct proto_finished *finished, void *data);
+        /* The process has ended and is reaped; the callee calls worker_free(). */
+        void (*gone)(int wait_status, void *data);
 };
 
 struct worker_command {
@@ -44,8 +29,8 @@ struct worker_command {
 };
 
 /* Spawns a worker; all arguments are borrowed, @events and @data for its life. Returns 0 or negative errno. */
-int worker_new(struct loop *loop, const struct worker_command *command, const struct worker_events *events, void *data,
-               struct worker **ret_worker);
+int worker_new(struct loop *loop, const struct worker_command *command, const struct worker_events *events,
+               void *data, struct worker **ret_worker);
 
 /* Frees what stands for the process; the process itself must be gone or is left alone. */
 void worker_free(struct worker *worker);
@@ -56,11 +41,15 @@ void worker_free(struct worker *worker);
  */
 int worker_assign(struct worker *worker, const struct wire_writer *payload, const struct fdset *fds);
 
-/* Reads what the worker has said but poold has not looked at, so that `finished` is up to date. */
-void worker_catch_up(struct worker *worker);
+/* Is its run over? Reads what it has said meanwhile, so this may call back. */
+bool worker_has_finished(struct worker *worker);
 
 /* Ends an idle or starting worker: its control socket is closed, or it is killed if it does not listen. */
 void worker_dismiss(struct worker *worker);
 
 /* Ends a run: SIGHUP for its process group, as a closed terminal sends, and SIGKILL for what is left after a while. */
 void worker_hang_up(struct worker *worker);
+
+pid_t worker_pid(const struct worker *worker);
+/* Borrowed. */
+int worker_pidfd(const struct worker *worker);

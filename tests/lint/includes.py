@@ -21,7 +21,9 @@ FOLDERS = {  # folder: the other folders that it may include
 
 SPINE = {  # module: what is directly below it; a module may include all that is below it
     "poold/main": ["poold/server", "poold/config"],
-    "poold/server": ["poold/client", "poold/pool", "poold/worker", "poold/loop", "poold/config"],
+    "poold/server": ["poold/report", "poold/live_pool", "poold/listener"],
+    "poold/report": ["poold/client", "poold/live_pool"],
+    "poold/live_pool": ["poold/pool", "poold/worker", "poold/config"],
     "poold/client": ["poold/loop"],
     "poold/worker": ["poold/spawn", "poold/loop"],
     "poold/pool": ["poold/config"],

@@ -47,7 +47,9 @@ static void fake_dismiss(struct pool_worker *worker, void *data) {
 static const struct pool_actions actions = { .spawn = fake_spawn, .dismiss = fake_dismiss };
 
 static void set_up(struct fake *fake, uint32_t size, uint32_t max_workers) {
-        const struct pool_settings settings = { .size = size, .max_workers = max_workers, .start_timeout_sec = 60 };
+        const struct pool_settings settings = { .size = size,
+                                                .max_workers = max_workers,
+                                                .start_timeout_sec = 60 };
 
         *fake = (struct fake){ .now = 1000 * SEC };
         fake->pool = pool_new("test", &settings, &actions, fake);
@@ -80,7 +82,8 @@ static void make_ready(struct fake *fake) {
                 pool_ready(first(fake, POOL_STARTING), fake->now);
 }
 
-static void assert_counts(const struct fake *fake, uint32_t starting, uint32_t idle, uint32_t busy, uint32_t dying) {
+static void assert_counts(const struct fake *fake, uint32_t starting, uint32_t idle, uint32_t busy,
+                          uint32_t dying) {
         assert_int_equal(pool_count(fake->pool, POOL_STARTING), starting);
         assert_int_equal(pool_count(fake->pool, POOL_IDLE), idle);
         assert_int_equal(pool_count(fake->pool, POOL_BUSY), busy);

@@ -73,7 +73,7 @@ static void listens_connects_and_knows_its_peer(void **state) {
         client = sock_connect(SOCKET);
         assert_true(client >= 0);
         assert_int_equal(fcntl(client, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
-        assert_int_equal(fcntl(client, F_GETFL) & O_NONBLOCK, 0);
+        assert_int_equal(fcntl(client, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
         accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         assert_true(accepted >= 0);
         assert_int_equal(sock_peer(accepted, &peer), 0);

@@ -1,0 +1,334 @@
+#include "live_pool.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "worker.h"
+
+struct member {
+        struct pool_worker policy; /* first: a pool_worker is a member */
+        struct live_pool *pool;
+        struct worker *process;
+        void *run; /* NULL if it has none, or if the client has gone away */
+};
+
+struct live_pool {
+        struct live_pool_settings settings;
+        struct pool *policy;
+        struct fit *fit;
+        struct stats stats;
+        char **envp; /* what its workers start with; the strings are borrowed */
+};
+
+static struct member *member_of(struct pool_worker *policy) {
+        return (struct member *)policy;
+}
+
+static const char *name_of(const struct member *member) {
+        return pool_name(member->pool->policy);
+}
+
+static void changed(struct live_pool *pool) {
+        pool->settings.events->changed(pool->settings.data);
+}
+
+/* --- What a worker says and does --- */
+
+/* Writes a text of several lines to the log, each line with its identity. */
+static void log_text(const struct member *member, const char *text) {
+        while (*text) {
+                int length = (int)strcspn(text, "\n");
+
+                log_warn("pool=%s pid=%d | %.*s", name_of(member), worker_pid(member->process), length, text);
+                text += length + (text[length] == '\n');
+        }
+}
+
+static void on_ready(const struct proto_ready *ready, void *data) {
+        struct member *member = data;
+
+        if (member->policy.state != POOL_STARTING)
+                return;
+        pool_ready(&member->policy, loop_now_usec());
+        log_info("pool=%s pid=%d ready warmup_ms=%u interpreter_ms=%u modules_ms=%u", name_of(member),
+                 worker_pid(member->process), pool_warmup_ms(member->pool->policy),
+                 (unsigned)(ready->init_usec / 1000), (unsigned)(ready->preload_usec / 1000));
+        changed(member->pool);
+}
+
+static void on_failed(const struct proto_failed *failed, void *data) {
+        struct member *member = data;
+
+        if (member->policy.state != POOL_STARTING)
+                return;
+        log_warn("pool=%s pid=%d cannot import module=%s", name_of(member), worker_pid(member->process),
+                 failed->module);
+        log_text(member, failed->traceback);
+        pool_failed(&member->policy, failed->traceback, loop_now_usec());
+        worker_dismiss(member->process);
+        changed(member->pool);
+}
+
+static void on_finished(const struct proto_finished *finished, void *data) {
+        struct member *member = data;
+
+        if (finished->declined[0]) {
+                stats_miss(&member->pool->stats, finished->declined);
+                member->pool->stats.n_hits--;
+        }
+}
+
+static void describe_end(int wait_status, char *ret_text, size_t n_text) {
+        if (WIFSIGNALED(wait_status))
+                snprintf(ret_text, n_text, "the worker died by signal %d (%s) before it was ready",
+                         WTERMSIG(wait_status), strsignal(WTERMSIG(wait_status)));
+        else
+                snprintf(ret_text, n_text, "the worker exited with status %d before it was ready",
+                         WEXITSTATUS(wait_status));
+}
+
+static void on_gone(int wait_status, void *data) {
+        struct member *member = data;
+        struct live_pool *pool = member->pool;
+        char error[128];
+
+        describe_end(wait_status, error, sizeof(error));
+        if (member->policy.state == POOL_STARTING || member->policy.state == POOL_IDLE)
+                log_warn("pool=%s pid=%d ended unasked in state %s, wait status 0x%x", name_of(member),
+                         worker_pid(member->process), pool_worker_state_name(member->policy.state),
+                         (unsigned)wait_status);
+        if (member->run)
+                pool->settings.events->ended(member->run, wait_status, pool->settings.data);
+        pool_remove(&member->policy, error, loop_now_usec());
+        worker_free(member->process);
+        free(member);
+        changed(pool);
+}
+
+static const struct worker_events worker_events = {
+        .ready = on_ready,
+        .failed = on_failed,
+        .finished = on_finished,
+        .gone = on_gone,
+};
+
+/* --- What the policy asks for --- */
+
+static int start_process(struct member *member) {
+        const struct live_pool_settings *settings = &member->pool->settings;
+        char *modules_owned = NULL, *path_owned = NULL;
+        struct worker_command command = {
+                .program = settings->worker_program,
+                .envp = member->pool->envp,
+                .setup.pool = settings->config->name,
+        };
+        int r;
+
+        r = wire_strv_from_array(settings->config->modules, &command.setup.modules, &modules_owned);
+        if (r == 0)
+                r = wire_strv_from_array(settings->config->path, &command.setup.path, &path_owned);
+        if (r == 0)
+                r = worker_new(settings->loop, &command, &worker_events, member, &member->process);
+        free(modules_owned);
+        free(path_owned);
+        return r;
+}
+
+static int spawn_member(struct pool *policy, void *data, uint64_t now_usec) {
+        struct live_pool *pool = data;
+        struct member *member = calloc(1, sizeof(*member));
+        int r = -ENOMEM;
+
+        if (member) {
+                member->pool = pool;
+                r = start_process(member);
+        }
+        if (r < 0) {
+                log_err("pool=%s cannot start %s: %s", pool_name(policy), pool->settings.worker_program,
+                        strerror(-r));
+                free(member);
+                return r;
+        }
+        pool_add(policy, &member->policy, now_usec);
+        log_debug("pool=%s pid=%d starting", pool_name(policy), worker_pid(member->process));
+        return 0;
+}
+
+static void dismiss_member(struct pool_worker *policy, void *data) {
+        (void)data;
+        worker_dismiss(member_of(policy)->process);
+}
+
+static const struct pool_actions pool_actions = {
+        .spawn = spawn_member,
+        .dismiss = dismiss_member,
+};
+
+/* --- Life --- */
+
+/* Our own environment, what is meant for poold alone left out, with the pool's variables in it. */
+static char **make_environment(const struct config_pool *config) {
+        static const char *const ours[] = { "INVOCATION_ID=", "JOURNAL_STREAM=", "MANAGERPID=",
+                                            "SYSTEMD_EXEC_PID=" };
+        size_t n_environ = 0, n_config = 0, n = 0;
+        char **envp;
+
+        while (environ[n_environ])
+                n_environ++;
+        while (config->env[n_config])
+                n_config++;
+        envp = calloc(n_environ + n_config + 1, sizeof(*envp));
+        if (!envp)
+                return NULL;
+        for (size_t i = 0; i < n_environ; i++) {
+                bool left_out = false;
+
+                for (size_t j = 0; j < sizeof(ours) / sizeof(ours[0]); j++)
+                        left_out |= strncmp(environ[i], ours[j], strlen(ours[j])) == 0;
+                for (size_t j = 0; j < n_config; j++)
+                        left_out |= strncmp(environ[i], config->env[j], strcspn(config->env[j], "=") + 1) == 0;
+                if (!left_out)
+                        envp[n++] = environ[i];
+        }
+        memcpy(envp + n, config->env, n_config * sizeof(*envp));
+        return envp;
+}
+
+struct live_pool *live_pool_new(const struct live_pool_settings *settings) {
+        const struct config_pool *config = settings->config;
+        const struct pool_settings policy_settings = {
+                .size = config->size,
+                .max_workers = config->max_workers,
+                .start_timeout_sec = config->start_timeout_sec,
+        };
+        struct live_pool *pool = calloc(1, sizeof(*pool));
+
+        if (!pool)
+                return NULL;
+        pool->settings = *settings;
+        pool->policy = pool_new(config->name, &policy_settings, &pool_actions, pool);
+        pool->envp = make_environment(config);
+        if (pool->envp)
+                pool->fit = fit_new(pool->envp);
+        return pool->policy && pool->fit ? pool : live_pool_free(pool);
+}
+
+static void free_members(struct pool *policy) {
+        for (enum pool_worker_state state = POOL_STARTING; state < POOL_N_STATES; state++) {
+                struct pool_worker *worker;
+
+                while ((worker = TAILQ_FIRST(pool_workers(policy, state)))) {
+                        pool_remove(worker, "", loop_now_usec());
+                        worker_free(member_of(worker)->process);
+                        free(member_of(worker));
+                }
+        }
+}
+
+struct live_pool *live_pool_free(struct live_pool *pool) {
+        if (!pool)
+                return NULL;
+        if (pool->policy)
+                free_members(pool->policy);
+        pool_free(pool->policy);
+        fit_free(pool->fit);
+        stats_fini(&pool->stats);
+        free(pool->envp);
+        free(pool);
+        return NULL;
+}
+
+uint64_t live_pool_turn(struct live_pool *pool, uint32_t n_spawns) {
+        return pool_run(pool->policy, n_spawns, loop_now_usec());
+}
+
+void live_pool_drain(struct live_pool *pool) {
+        pool_drain(pool->policy);
+}
+
+void live_pool_end_runs(struct live_pool *pool) {
+        struct pool_worker *worker;
+
+        TAILQ_FOREACH(worker, pool_workers(pool->policy, POOL_BUSY), link)
+        worker_hang_up(member_of(worker)->process);
+}
+
+/* --- Runs --- */
+
+int live_pool_check(const struct live_pool *pool, const struct proto_run *run, const int *fds,
+                    struct fit_miss *ret_miss) {
+        return fit_check(pool->fit, run, fds, ret_miss);
+}
+
+/* Why a pool that fits has no worker. */
+static void explain_empty(const struct pool *pool, struct fit_miss *ret_miss) {
+        const char *state = pool_state_name(pool);
+
+        ret_miss->reason = strcmp(state, "ready") == 0 ? "empty" : state;
+        if (strcmp(state, "warming") == 0 && pool_warmup_ms(pool))
+                ret_miss->reason = "empty"; /* there have been some, they are just used up */
+        snprintf(ret_miss->detail, sizeof(ret_miss->detail), "pool \"%.100s\" has no idle worker",
+                 pool_name(pool));
+}
+
+/* Tells the client, then the worker. Returns 0 or negative errno if the worker cannot be reached. */
+static int offer(struct member *member, struct channel *client, const struct wire_writer *payload,
+                 const struct fdset *fds) {
+        _cleanup_writer_ struct wire_writer assigned = { 0 };
+        const struct fdset pidfd = { .n_fds = 1, .fds = { worker_pidfd(member->process) } };
+
+        proto_put_assigned(&assigned, &(struct proto_assigned){ .pid = (uint32_t)worker_pid(member->process) });
+        channel_send(client, PROTO_ASSIGNED, &assigned,
+                     &pidfd); /* a client that is gone is noticed by its owner */
+        return worker_assign(member->process, payload, fds);
+}
+
+int live_pool_assign(struct live_pool *pool, struct channel *client, const struct wire_writer *payload,
+                     struct fdset *fds, void *run, struct member **ret_member, struct fit_miss *ret_miss) {
+        struct pool_worker *worker;
+        int r = -EPIPE;
+
+        fds->fds[fds->n_fds++] = channel_fd(client); /* there is room: RUN may have one fd less than ASSIGN */
+        while (r < 0 && pool_take(pool->policy, loop_now_usec(), &worker) == 0) {
+                r = offer(member_of(worker), client, payload, fds);
+                if (r < 0) {
+                        log_warn("pool=%s pid=%d lost at handoff: %s", pool_name(pool->policy),
+                                 worker_pid(member_of(worker)->process), strerror(-r));
+                        pool_finished(worker, loop_now_usec());
+                        worker_dismiss(member_of(worker)->process);
+                }
+        }
+        fds->n_fds--; /* the client's socket is not ours to close */
+        if (r < 0) {
+                explain_empty(pool->policy, ret_miss);
+                return POOL_EMPTY;
+        }
+        member_of(worker)->run = run;
+        *ret_member = member_of(worker);
+        return 0;
+}
+
+void live_pool_abandon(struct member *member) {
+        member->run = NULL;
+        if (worker_has_finished(member->process))
+                return;
+        log_info("pool=%s pid=%d client gone, ending its run", name_of(member), worker_pid(member->process));
+        worker_hang_up(member->process);
+}
+
+const struct pool *live_pool_policy(const struct live_pool *pool) {
+        return pool->policy;
+}
+
+struct stats *live_pool_stats(struct live_pool *pool) {
+        return &pool->stats;
+}
+
+int member_pid(const struct pool_worker *policy) {
+        return worker_pid(((const struct member *)policy)->process);
+}

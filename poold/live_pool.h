@@ -1,0 +1,68 @@
+#pragma once
+
+/*
+ * A pool with its processes: the policy decides, the workers are spawned, handed out, watched and reaped here.
+ */
+
+#include "config.h"
+#include "fit.h"
+#include "lib/channel.h"
+#include "loop.h"
+#include "pool.h"
+#include "stats.h"
+
+struct live_pool;
+
+/* One worker: on the policy's lists, and as a process. A run belongs to it as long as it is busy. */
+struct member;
+
+/* What a pool tells whoever owns it. @run is what live_pool_assign() was given. */
+struct live_pool_events {
+        /* The worker that served @run has ended, and @run with it. */
+        void (*ended)(void *run, int wait_status, void *data);
+        /* Something may be due: call live_pool_turn() of every pool. */
+        void (*changed)(void *data);
+};
+
+struct live_pool_settings {
+        struct loop *loop;
+        const struct config_pool *config;
+        const char *worker_program;
+        const struct live_pool_events *events;
+        void *data;
+};
+
+/* What @settings points to is borrowed. Returns NULL for lack of memory. */
+struct live_pool *live_pool_new(const struct live_pool_settings *settings);
+
+/* Idle workers see it and go; busy ones go on alone. Returns NULL. @pool may be NULL. */
+struct live_pool *live_pool_free(struct live_pool *pool);
+
+/* Does what is due, starting at most @n_spawns workers. Returns when to call it again at the latest. */
+uint64_t live_pool_turn(struct live_pool *pool, uint32_t n_spawns);
+
+/* As fit_check(). */
+int live_pool_check(const struct live_pool *pool, const struct proto_run *run, const int *fds,
+                    struct fit_miss *ret_miss);
+
+/*
+ * Gives a run to the worker that has been idle longest: @payload is that of RUN, @fds are its fds, and @client, the
+ * client's channel, is told first, so that nothing was started for it should poold die in between. All are borrowed.
+ * A worker that cannot be reached is replaced by the next.
+ * Returns 0 and the worker, which keeps @run until it ends or live_pool_abandon(); or POOL_EMPTY and why.
+ */
+int live_pool_assign(struct live_pool *pool, struct channel *client, const struct wire_writer *payload,
+                     struct fdset *fds, void *run, struct member **ret_member, struct fit_miss *ret_miss);
+
+/* The client of @member's run has gone: forgets the run, and ends it unless it is over. */
+void live_pool_abandon(struct member *member);
+
+/* No worker is started any more, idle ones leave. */
+void live_pool_drain(struct live_pool *pool);
+
+/* Ends every run, as if its client had gone. */
+void live_pool_end_runs(struct live_pool *pool);
+
+const struct pool *live_pool_policy(const struct live_pool *pool);
+struct stats *live_pool_stats(struct live_pool *pool);
+int member_pid(const struct pool_worker *policy);
