@@ -85,6 +85,8 @@ int descriptors_lift(struct fdset *fds, const struct wire_u64v *numbers, struct 
                         return r;
         }
         for (size_t i = 0; i < fds->n_fds; i++) {
+                if (fds->fds[i] < 0)
+                        continue; /* stolen already */
                 fds->fds[i] = descriptors_hide(fd_steal(&fds->fds[i]));
                 if (fds->fds[i] < 0)
                         return decline(why, "fds", "cannot move an fd: %s", strerror(-fds->fds[i]));

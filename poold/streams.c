@@ -39,13 +39,16 @@ static int set_string(PyObject *object, const char *name, const char *value) {
         return string ? PyObject_SetAttrString(object, name, string) : -1;
 }
 
-static int init_raw(const struct stream *stream, PyObject *raw) {
-        _cleanup_pyref_ PyObject *arguments =
-                Py_BuildValue("(isO)", stream->fd, stream->is_output ? "wb" : "rb", Py_False);
+/* A new one: whether it can seek is something that a FileIO finds out only once. */
+static PyObject *new_raw(const struct stream *stream) {
+        _cleanup_pyref_ PyObject *io = PyImport_ImportModule("io"), *raw = NULL;
 
-        if (init_again(raw, arguments, NULL) < 0)
-                return -1;
-        return set_string(raw, "name", stream->label);
+        if (io)
+                raw = PyObject_CallMethod(io, "FileIO", "isO", stream->fd, stream->is_output ? "wb" : "rb",
+                                          Py_False);
+        if (!raw || set_string(raw, "name", stream->label) < 0)
+                return NULL;
+        return pyref_steal(&raw);
 }
 
 static int init_buffer(PyObject *buffer, PyObject *raw) {
@@ -74,18 +77,6 @@ static int init_text(const struct stream *stream, PyObject *text, PyObject *buff
         return set_string(text, "mode", stream->is_output ? "w" : "r");
 }
 
-/* The raw file below @buffer, which is that file itself where the interpreter was started unbuffered. */
-static PyObject *raw_of(PyObject *buffer, bool *ret_is_raw) {
-        PyObject *raw = PyObject_GetAttrString(buffer, "raw");
-
-        *ret_is_raw = !raw;
-        if (raw)
-                return raw;
-        PyErr_Clear();
-        Py_INCREF(buffer);
-        return buffer;
-}
-
 /* A buffered writer over @raw, for an interpreter that was started without. */
 static PyObject *new_writer(PyObject *raw) {
         _cleanup_pyref_ PyObject *io = PyImport_ImportModule("io"), *size = NULL;
@@ -98,16 +89,15 @@ static PyObject *new_writer(PyObject *raw) {
 
 static int init_stream(const struct stream *stream, PyObject *text, bool unbuffered) {
         _cleanup_pyref_ PyObject *buffer = PyObject_GetAttrString(text, "buffer"), *raw = NULL, *writer = NULL;
-        bool is_raw;
 
         if (!buffer)
                 return -1;
-        raw = raw_of(buffer, &is_raw);
-        if (init_raw(stream, raw) < 0)
+        raw = new_raw(stream);
+        if (!raw)
                 return -1;
         if (stream->is_output && unbuffered)
                 return init_text(stream, text, raw, true);
-        if (is_raw) {
+        if (!PyObject_HasAttrString(buffer, "raw")) {
                 writer = new_writer(raw);
                 return writer ? init_text(stream, text, writer, false) : -1;
         }

@@ -30,6 +30,7 @@ SPINE = {  # module: what is directly below it; a module may include all that is
     "poold/spawn": [],
     "poold/loop": [],
     "poold/config": [],
+    "poold/listener": [],
     "poold/worker_main": ["poold/job"],
     "poold/job": ["poold/python"],
     "poold/python": [],
