@@ -64,6 +64,25 @@ static bool call(PyObject *object, const char *name) {
         return done;
 }
 
+/*
+ * Takes all objects of now away from the collector, but for __main__ and its names: those become the run's, and form
+ * cycles with its functions.
+ */
+static int freeze(PyObject *gc) {
+        PyObject *module = PyImport_AddModule("__main__"), *dict; /* borrowed */
+        bool is_frozen;
+
+        if (!module)
+                return -1;
+        dict = PyModule_GetDict(module);
+        PyObject_GC_UnTrack(module);
+        PyObject_GC_UnTrack(dict);
+        is_frozen = call(gc, "freeze");
+        PyObject_GC_Track(module);
+        PyObject_GC_Track(dict);
+        return is_frozen ? 0 : -1;
+}
+
 int finish_remember(void) {
         _cleanup_pyref_ PyObject *gc = PyImport_ImportModule("gc");
 
@@ -71,9 +90,9 @@ int finish_remember(void) {
                 return -1;
         modules_before = PyDict_Copy(PyImport_GetModuleDict());
         files_before = list_files(gc);
-        if (!modules_before || !files_before || !call(gc, "freeze"))
+        if (!modules_before || !files_before)
                 return -1;
-        return 0;
+        return freeze(gc);
 }
 
 static void wait_for_threads(void) {

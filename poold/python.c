@@ -28,8 +28,7 @@ static char *print_to_string(void) {
 
         PyErr_Fetch(&type, &value, &traceback);
         PyErr_NormalizeException(&type, &value, &traceback);
-        if (traceback)
-                PyException_SetTraceback(value, traceback);
+        PyException_SetTraceback(value, traceback ? traceback : Py_None); /* without the frames of importlib */
         io = PyImport_ImportModule("io");
         capture = io ? PyObject_CallMethod(io, "StringIO", NULL) : NULL;
         if (capture) {
@@ -76,6 +75,21 @@ static int import_all(const struct wire_strv *modules, const char **ret_failed) 
         return 0;
 }
 
+/* Runs a little of everything once, so that a run does not wait for the pages of the compiler and of the loop. */
+static int warm_up(void) {
+        static const char source[] = "import sys, io, os\nclass A:\n  def f(self, *a, **k):\n"
+                                     "    return [f'{x!r}' for x in a if x]\n"
+                                     "try:\n  A().f(1, 'x', k=sys.path[0:1])\n  raise OSError\n"
+                                     "except OSError as e:\n  str(e)\n";
+        _cleanup_pyref_ PyObject *code = Py_CompileString(source, "<poold>", Py_file_input);
+        _cleanup_pyref_ PyObject *globals = PyDict_New(), *result = NULL;
+
+        if (!code || !globals || PyDict_SetItemString(globals, "__name__", Py_None) < 0)
+                return -1;
+        result = PyEval_EvalCode(code, globals, globals);
+        return result ? 0 : -1;
+}
+
 int python_preload(const struct proto_setup *setup, struct python_failure *ret_failure) {
         _cleanup_pyref_ PyObject *before = PyDict_Copy(PyImport_GetModuleDict());
         const char *failed = "";
@@ -87,7 +101,7 @@ int python_preload(const struct proto_setup *setup, struct python_failure *ret_f
                 PyErr_SetFromErrno(PyExc_OSError);
         }
         if (r < 0 || !before || extend_path(&setup->path) < 0 || import_all(&setup->modules, &failed) < 0 ||
-            shadow_remember(before) < 0 || finish_remember() < 0) {
+            warm_up() < 0 || shadow_remember(before) < 0 || finish_remember() < 0) {
                 ret_failure->module = strdup(failed);
                 ret_failure->traceback = print_to_string();
                 r = -1;

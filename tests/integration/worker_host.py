@@ -3,7 +3,6 @@
 import array
 import os
 import resource
-import signal
 import socket
 import struct
 import subprocess
@@ -87,19 +86,17 @@ class Worker:
     def __init__(self, binary, modules=(), path=(), env=None, log=None):
         self.control, theirs = socket.socketpair()
         log = log if log is not None else subprocess.DEVNULL
-        keep = os.dup2(theirs.fileno(), 3) if theirs.fileno() == 3 else None
         fd = theirs.fileno()
 
         def place():
-            os.dup2(fd, 3, inheritable=True)
+            if fd != 3:
+                os.dup2(fd, 3)
+                os.close(fd)
             os.set_inheritable(3, True)
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 
-        assert keep is None
         self.process = subprocess.Popen([binary], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                         env=os.environ if env is None else env, start_new_session=True,
-                                        pass_fds=[3, fd], preexec_fn=place)
+                                        pass_fds=[3], preexec_fn=place)
         theirs.close()
         send(self.control, SETUP, string("test") + strings(modules) + strings(path))
         kind, fields = receive(self.control)
