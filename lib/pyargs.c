@@ -11,7 +11,8 @@ enum effect {
         MODULE,
 };
 
-/* The options that a running interpreter can still apply; COMMAND and MODULE take an argument and end the options. */
+/* The options that a running interpreter can still apply; COMMAND and MODULE take an argument and end the options.
+ */
 static const struct {
         char letter;
         enum effect effect;
@@ -31,6 +32,11 @@ static const char *option_argument(const char *rest, char *const *argv, int argc
         if (*rest)
                 return rest;
         return *index < argc ? argv[(*index)++] : NULL;
+}
+
+static int unsupported(struct pyargs *args, const char *word) {
+        *args = (struct pyargs){ .unsupported = word };
+        return -1;
 }
 
 /*
@@ -57,12 +63,9 @@ static int parse_word(char *const *argv, int argc, int *index, struct pyargs *ar
                 case MODULE:
                         args->kind = effect == COMMAND ? PYARGS_COMMAND : PYARGS_MODULE;
                         args->target = option_argument(letter + 1, argv, argc, index);
-                        if (args->target)
-                                return 1;
-                        /* fall through */
+                        return args->target ? 1 : unsupported(args, word);
                 case UNSUPPORTED:
-                        *args = (struct pyargs){ .unsupported = word };
-                        return -1;
+                        return unsupported(args, word);
                 }
         }
         return 0;

@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * What python3 would make of its command line: the options, what is to be run, and where the program's own arguments
- * begin. It follows CPython 3.11 (Python/getopt.c, Python/initconfig.c); there is no Python in it.
+ * What python3 would make of its command line: the options, what is to be run, and where the program's own
+ * arguments begin. It follows CPython 3.11 (Python/getopt.c, Python/initconfig.c); there is no Python in it.
  */
 
 #include <stdbool.h>

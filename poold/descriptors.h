@@ -13,7 +13,8 @@
 #include "lib/fdset.h"
 #include "lib/proto.h"
 
-/* Moves @fd (taken, also on failure) to where the worker's own fds are. Returns the new number or negative errno. */
+/* Moves @fd (taken, also on failure) to where the worker's own fds are. Returns the new number or negative errno.
+ */
 int descriptors_hide(int fd);
 
 /* Low numbers, held while libraries open theirs. */
@@ -35,7 +36,8 @@ void placeholders_fini(struct placeholders *holders);
  */
 int descriptors_lift(struct fdset *fds, const struct wire_u64v *numbers, struct decline *decline);
 
-/* Steals the client's own fds out of @fds and gives them their numbers; closes 0 to 2 that it has not. 0 or -errno. */
+/* Steals the client's own fds out of @fds and gives them their numbers; closes 0 to 2 that it has not. 0 or
+ * -errno. */
 int descriptors_place(struct fdset *fds, const struct wire_u64v *numbers);
 
 /* A socket of ours whose number a script may close and use for something else. */

@@ -2,8 +2,8 @@
 
 /*
  * The environment: C's environ, posix.environ and os.environ. What the interpreter's start and the modules' import
- * have changed in it (LC_CTYPE where the C locale is coerced, KMP_INIT_AT_FORK, ...) they would have changed in the
- * client's as well, so that is carried over.
+ * have changed in it (LC_CTYPE where the C locale is coerced, KMP_INIT_AT_FORK, ...) they would have changed in
+ * the client's as well, so that is carried over.
  */
 
 #include "lib/wire.h"

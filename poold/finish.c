@@ -65,8 +65,8 @@ static bool call(PyObject *object, const char *name) {
 }
 
 /*
- * Takes all objects of now away from the collector, but for __main__ and its names: those become the run's, and form
- * cycles with its functions.
+ * Takes all objects of now away from the collector, but for __main__ and its names: those become the run's, and
+ * form cycles with its functions.
  */
 static int freeze(PyObject *gc) {
         PyObject *module = PyImport_AddModule("__main__"), *dict; /* borrowed */

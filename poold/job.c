@@ -126,7 +126,8 @@ static void unfollow_client(void) {
         fcntl(fd, F_SETOWN, 0);
 }
 
-/* Closes all but the client's connection: whoever reads what the script wrote sees its end before the client ends. */
+/* Closes all but the client's connection: whoever reads what the script wrote sees its end before the client ends.
+ */
 static void close_all_others(void) {
         unsigned fd = (unsigned)channel_fd(job.client);
 
@@ -135,8 +136,8 @@ static void close_all_others(void) {
 }
 
 /*
- * Says how the run has ended, to poold first. If a script has closed or replaced our sockets, poold says it when this
- * process is gone. What the kernel has left to do for us afterwards it does when it has nothing better to do.
+ * Says how the run has ended, to poold first. If a script has closed or replaced our sockets, poold says it when
+ * this process is gone. What the kernel has left to do for us afterwards it does when it has nothing better to do.
  */
 static void report(int wait_status) {
         if (getpid() == job.pid && own_socket_is_there(&job.control_socket) &&

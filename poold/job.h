@@ -9,8 +9,8 @@
 
 /*
  * Lives that life. @control (taken) is the blocking socket to poold; @started_usec is when the process began
- * (CLOCK_MONOTONIC). Returns the wait status with which the process is to end at once, by job_die(); a child that the
- * script has forked may return from here as well.
+ * (CLOCK_MONOTONIC). Returns the wait status with which the process is to end at once, by job_die(); a child that
+ * the script has forked may return from here as well.
  */
 int job_main(int control, uint64_t started_usec);
 

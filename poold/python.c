@@ -310,7 +310,8 @@ static int handle_exit(void) {
         return exit_status(status);
 }
 
-/* The wait status that the exception that is set ends the process with. It is printed, if it is to be, and cleared. */
+/* The wait status that the exception that is set ends the process with. It is printed, if it is to be, and
+ * cleared. */
 static int handle_exception(void) {
         int status = exit_status(1);
 

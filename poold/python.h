@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * What the host does with its interpreter: import the pool's modules, make a run ready, run it as python3 would, end
- * it. Everything here wants the GIL. Written against the limited API.
+ * What the host does with its interpreter: import the pool's modules, make a run ready, run it as python3 would,
+ * end it. Everything here wants the GIL. Written against the limited API.
  */
 
 #include "decline.h"
@@ -32,7 +32,8 @@ struct python_run {
 
 /*
  * Everything that can be found out before the run is claimed, declining "script", "syntax", "warnings", "shadow",
- * "module". Nothing can be seen of it. args, argv and argc of @run are set. Returns 0, DECLINED or negative (printed).
+ * "module". Nothing can be seen of it. args, argv and argc of @run are set. Returns 0, DECLINED or negative
+ * (printed).
  */
 int python_prepare(struct python_run *run, struct decline *decline);
 

@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * A script's or a command's source, made ready before the run is claimed. What python3 would treat as anything else
- * than source that compiles without a word is declined, so that it is python3 that says what is wrong.
+ * A script's or a command's source, made ready before the run is claimed. What python3 would treat as anything
+ * else than source that compiles without a word is declined, so that it is python3 that says what is wrong.
  */
 
 #include <Python.h>

@@ -106,7 +106,8 @@ static int init_stream(const struct stream *stream, PyObject *text, bool unbuffe
         return init_text(stream, text, buffer, unbuffered);
 }
 
-/* Where a module has put something of its own in the place of sys.stdout, that is left, as python3 would have it. */
+/* Where a module has put something of its own in the place of sys.stdout, that is left, as python3 would have it.
+ */
 static int close_stream(const struct stream *stream, PyObject *text) {
         if (PySys_GetObject(stream->name) == text && PySys_SetObject(stream->name, Py_None) < 0)
                 return -1;

@@ -1,12 +1,13 @@
 #pragma once
 
-/* sys.stdin, sys.stdout and sys.stderr, which modules have captured at their import and which stay those objects. */
+/* sys.stdin, sys.stdout and sys.stderr, which modules have captured at their import and which stay those objects.
+ */
 
 #include <stdbool.h>
 
 /*
- * Initialises them anew for the fds 0 to 2, as CPython's create_stdio() would; one whose fd is closed becomes None.
- * Returns 0, or -1 with a Python exception set.
+ * Initialises them anew for the fds 0 to 2, as CPython's create_stdio() would; one whose fd is closed becomes
+ * None. Returns 0, or -1 with a Python exception set.
  */
 int streams_adopt(bool unbuffered);
 

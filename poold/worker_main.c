@@ -1,6 +1,7 @@
 /*
- * poold-worker: one interpreter, started as POOLD_PYTHON (the python3 that poold is built for) would start, with the
- * host (job.h) in the place of a main program. This is the only file that knows how the interpreter is started.
+ * poold-worker: one interpreter, started as POOLD_PYTHON (the python3 that poold is built for) would start, with
+ * the host (job.h) in the place of a main program. This is the only file that knows how the interpreter is
+ * started.
  */
 
 #include <Python.h>

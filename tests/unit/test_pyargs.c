@@ -65,9 +65,34 @@ static void test_options(void **state) {
 
 static void test_unsupported(void **state) {
         static const char *const words[] = {
-                "-b", "-d", "-E", "-h", "-i", "-I", "-J", "-O", "-P", "-R", "-s", "-S", "-t", "-v", "-V", "-x", "-?",
-                "-uO", "-Wignore", "-Xdev", "--help", "--version", "--check-hash-based-pycs", "--nonsense", "-z", "-u-",
-                "-+", "-:",
+                "-b",
+                "-d",
+                "-E",
+                "-h",
+                "-i",
+                "-I",
+                "-J",
+                "-O",
+                "-P",
+                "-R",
+                "-s",
+                "-S",
+                "-t",
+                "-v",
+                "-V",
+                "-x",
+                "-?",
+                "-uO",
+                "-Wignore",
+                "-Xdev",
+                "--help",
+                "--version",
+                "--check-hash-based-pycs",
+                "--nonsense",
+                "-z",
+                "-u-",
+                "-+",
+                "-:",
         };
 
         (void)state;
