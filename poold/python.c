@@ -81,9 +81,11 @@ static int warm_up(void) {
                                      "    return [f'{x!r}' for x in a if x]\n"
                                      "try:\n  A().f(1, 'x', k=sys.path[0:1])\n  raise OSError\n"
                                      "except OSError as e:\n  str(e)\n";
-        _cleanup_pyref_ PyObject *code = Py_CompileString(source, "<poold>", Py_file_input);
+        _cleanup_pyref_ PyObject *builtins = PyImport_ImportModule("builtins"), *code = NULL;
         _cleanup_pyref_ PyObject *globals = PyDict_New(), *result = NULL;
 
+        /* Its first call makes the types of the syntax tree, 0.7 ms. */
+        code = builtins ? PyObject_CallMethod(builtins, "compile", "sss", source, "<poold>", "exec") : NULL;
         if (!code || !globals || PyDict_SetItemString(globals, "__name__", Py_None) < 0)
                 return -1;
         result = PyEval_EvalCode(code, globals, globals);
