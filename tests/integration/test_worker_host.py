@@ -206,9 +206,10 @@ def test_every_fd_at_its_number(folder, null):
 def test_client_that_goes_takes_its_run_along(null, has_poold):
     worker = Worker(WORKER)
     answer, out = os.pipe()
-    client = worker.assign(["-c", "import time; print(1, flush=True); time.sleep(60)"], {0: null, 1: out, 2: null})
+    client = worker.assign(["-c", "import os, time; os.write(1, b'started'); time.sleep(60)"],
+                           {0: null, 1: out, 2: null})
     os.close(out)
-    assert os.read(answer, 9) == b"1\n"
+    assert os.read(answer, 9) == b"started"
     if not has_poold:
         worker.control.close()
     assert worker.process.poll() is None
