@@ -244,6 +244,8 @@ static int serve(struct message *message) {
         r = take_client(message);
         if (r == 0)
                 r = prepare(message, &context, &run, &why);
+        if (r < 0 && job.client)
+                r = decline(&why, "worker", "the worker failed before the start: %s", strerror(-r));
         if (r == 0) {
                 r = claim(message->fds.fds[PROTO_RUN_FD_CLAIM]);
                 if (r == DECLINED) {
