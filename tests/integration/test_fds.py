@@ -81,6 +81,12 @@ def test_a_script_has_nothing_of_poolds(poold):
     assert set(fds) <= {"0", "1", "2", "3"}, done.stdout
 
 
+def test_what_poold_was_started_with_is_not_in_the_way(poold):
+    poold.start(wrap=["bash", "-c", 'exec 7</etc/passwd 251</etc/passwd; exec "$@"', "bash"])
+    theirs, ours = both(poold, 'exec 7</etc/hostname; "$@"', "-c", "import os; print(os.path.realpath('/proc/self/fd/7'))")
+    assert ours == theirs == (0, b"/etc/hostname\n", b"")
+
+
 def test_many_open_files(poold):
     poold.start()
     shell = 'for i in $(seq 20 150); do eval "exec $i</dev/null"; done; "$@"'
