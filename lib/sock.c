@@ -136,6 +136,7 @@ int sock_connect(const char *path) {
         _cleanup_fd_ int fd = -1;
         struct sockaddr_un address;
         struct sock_peer peer = { 0 };
+        struct stat st;
         int r;
 
         r = make_address(path, &address);
@@ -144,6 +145,10 @@ int sock_connect(const char *path) {
         r = check_folder(&address, false);
         if (r < 0)
                 return r;
+        if (stat(address.sun_path, &st) < 0)
+                return -errno;
+        if (st.st_uid != geteuid())
+                return -EPERM;
         fd = connect_to(&address);
         if (fd < 0)
                 return fd;

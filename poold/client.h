@@ -53,5 +53,11 @@ void client_send(struct client *client, enum proto_type type, const struct wire_
 /* Keeps the connection until the peer closes it; the deadline no longer counts. */
 void client_hold(struct client *client);
 
+/*
+ * The worker has had the kernel send SIGHUP to the run's process group when this client goes. The run is over, and what
+ * it has left in the background is not to be disturbed by that.
+ */
+void client_unfollow(struct client *client);
+
 /* The answer is complete: `closed` is called as soon as it is written, perhaps at once. */
 void client_finish(struct client *client);

@@ -317,8 +317,8 @@ void live_pool_abandon(struct member *member) {
         member->run = NULL;
         if (worker_has_finished(member->process))
                 return;
-        log_info("pool=%s pid=%d client gone, ending its run", name_of(member), worker_pid(member->process));
-        worker_hang_up(member->process);
+        log_info("pool=%s pid=%d client gone, its run ends", name_of(member), worker_pid(member->process));
+        worker_expect_end(member->process);
 }
 
 const struct pool *live_pool_policy(const struct live_pool *pool) {

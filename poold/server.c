@@ -299,6 +299,7 @@ static void on_run_ended(void *run, int wait_status, void *data) {
         (void)data;
         proto_put_ended(&payload, &(struct proto_ended){ .wait_status = (uint32_t)wait_status });
         client->member = NULL;
+        client_unfollow(client);
         client_send(client, PROTO_GONE, &payload, NULL);
         client_finish(client);
 }

@@ -220,9 +220,13 @@ void worker_dismiss(struct worker *worker) {
         loop_set_deadline(worker->kill_timer, loop_now_usec() + KILL_AFTER_USEC);
 }
 
+void worker_expect_end(struct worker *worker) {
+        loop_set_deadline(worker->kill_timer, loop_now_usec() + KILL_AFTER_USEC);
+}
+
 void worker_hang_up(struct worker *worker) {
         kill(-worker->pid, SIGHUP);
-        loop_set_deadline(worker->kill_timer, loop_now_usec() + KILL_AFTER_USEC);
+        worker_expect_end(worker);
 }
 
 static void on_kill_timer(void *data, unsigned events) {

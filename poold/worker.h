@@ -47,8 +47,11 @@ bool worker_has_finished(struct worker *worker);
 /* Ends an idle or starting worker: its control socket is closed, or it is killed if it does not listen. */
 void worker_dismiss(struct worker *worker);
 
-/* Ends a run: SIGHUP for its process group, as a closed terminal sends, and SIGKILL for what is left after a while. */
+/* Ends a run: SIGHUP for its process group, as a closed terminal sends, and SIGKILL if it does not go. */
 void worker_hang_up(struct worker *worker);
+
+/* The same for a run whose client has gone: the SIGHUP was the kernel's, at that moment, as the worker asked it to. */
+void worker_expect_end(struct worker *worker);
 
 pid_t worker_pid(const struct worker *worker);
 /* Borrowed. */
