@@ -21,14 +21,14 @@ OURS = ("POOLD_SOCKET", "POOLD_CONFIG", "POOLD_POOL", "POOLD_DISABLE", "XDG_CONF
 
 def installed():
     """The folder that the programs are installed in: $POOLD_PREFIX, installed first from $POOLD_BUILD if that is set."""
-    assert "POOLD_PREFIX" in os.environ, "POOLD_PREFIX must name the folder that poold is installed in"
-    prefix = pathlib.Path(os.environ["POOLD_PREFIX"])
+    prefix = os.environ.get("POOLD_PREFIX")
+    assert prefix, "POOLD_PREFIX must name the folder that poold is installed in"
     if build := os.environ.get("POOLD_BUILD"):
         with open(pathlib.Path(build) / ".install-lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             subprocess.run(["/usr/bin/meson", "install", "-C", build, "--no-rebuild", "--only-changed", "--quiet"],
                            check=True)
-    return prefix
+    return pathlib.Path(prefix)
 
 
 def eventually(what, condition, deadline=DEADLINE):

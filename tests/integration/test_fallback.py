@@ -139,7 +139,7 @@ def test_pythons_own_options(poold, arguments):
     poold.same_as_python3(*arguments, fallback=True)
 
 
-@pytest.mark.parametrize("options", ["-I", "-S", "-E", "-O", "-B", "-u", "-W error", "-X dev", "-X utf8", "-v", "-x"])
+@pytest.mark.parametrize("options", ["-I", "-S", "-E", "-O", "-B", "-u", "-W error", "-X dev", "-X utf8", "-x"])
 def test_interpreter_options_count(poold, script, options):
     """Warm or not, they do what they do."""
     poold.start()

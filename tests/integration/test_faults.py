@@ -268,8 +268,7 @@ class TestFailingModule:
 @pytest.mark.parametrize("module, why", [
     ("import os; os._exit(3)", ""), ("import os; os.abort()", ""), ("raise SystemExit(0)", "SystemExit"),
     ("def f(:", "SyntaxError"), ("import nonexistent_module", "nonexistent_module"),
-    ("import os; os.close(0); os.closerange(3, 200)", ""),
-], ids=["exits", "aborts", "SystemExit", "syntax", "missing", "closes-our-fds"])
+], ids=["exits", "aborts", "SystemExit", "syntax", "missing"])
 def test_modules_that_end_their_worker(poold, tmp_path, module, why):
     (tmp_path / "odd.py").write_text(module)
     poold.launch(f"[pool:default]\nsize = 1\nmodules = odd\npath = {tmp_path}\n")
