@@ -9,7 +9,7 @@
 #include "lib/fd.h"
 
 /* Where ours begin, and how far below placeholders reach; less where the limit on fds is small. */
-#define OWN_FIRST        640
+#define OWN_FIRST 640
 #define PLACEHOLDER_LAST 399
 
 static int own_first(void) {

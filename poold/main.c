@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -18,6 +18,8 @@
 #include "loop.h"
 #include "server.h"
 #include "systemd.h"
+
+#define FD_LIMIT 16384
 
 struct options {
         const char *config_path;
@@ -119,6 +121,20 @@ static int catch_signals(void) {
         return fd < 0 ? -errno : fd;
 }
 
+/*
+ * Each run in flight takes some fds of ours, and what a client sends must never find no room. Workers start with the
+ * same, and have the client's limits from the handoff on.
+ */
+static void raise_fd_limit(void) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= FD_LIMIT)
+                return;
+        limit.rlim_cur = limit.rlim_max < FD_LIMIT ? limit.rlim_max : FD_LIMIT;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+                log_warn("cannot raise the limit on open files: %s", strerror(errno));
+}
+
 /* Serves until told to stop. Returns 0 or negative errno; what is wrong has been logged. */
 static int serve(const struct config *config, const char *worker_program) {
         _cleanup_fd_ int signals = -1;
@@ -185,6 +201,7 @@ int main(int argc, char **argv) {
         }
 
         log_init(config->log_level);
+        raise_fd_limit();
         worker_program = find_worker();
         r = worker_program ? serve(config, worker_program) : -ENOMEM;
         if (r < 0)

@@ -11,8 +11,7 @@ import pytest
 from worker_host import EXIT, Result, Worker, limits, receive
 
 PYTHON = "/usr/bin/python3"
-WORKER = os.environ.get("POOLD_WORKER")
-pytestmark = pytest.mark.skipif(not WORKER, reason="POOLD_WORKER names no binary")
+WORKER = os.environ["POOLD_WORKER"]
 
 ENV = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
