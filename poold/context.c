@@ -57,7 +57,7 @@ static int for_each_thread(int (*set)(pid_t tid, const struct proto_run *run), c
                 return -errno;
         while (r == 0 && (entry = readdir(tasks)))
                 if (entry->d_name[0] != '.')
-                        r = set(atoi(entry->d_name), run);
+                        r = set((pid_t)strtol(entry->d_name, NULL, 10), run);
         closedir(tasks);
         return r;
 }

@@ -111,18 +111,25 @@ static void run_exit_functions(void) {
                 PyErr_Clear(); /* printed */
 }
 
+static void set_switch_interval(PyObject *sys, double seconds) {
+        _cleanup_pyref_ PyObject *done = PyObject_CallMethod(sys, "setswitchinterval", "d", seconds);
+
+        if (!done)
+                PyErr_Clear();
+}
+
 /*
  * Under python3 daemon threads stop here. Ours go on until _exit(), so they are kept from running where that is
  * possible, and from printing what they make of the emptied modules. Returns whether there are any.
  */
 static bool hush_threads(void) {
-        _cleanup_pyref_ PyObject *sys = PyImport_ImportModule("sys"), *frames = NULL, *interval = NULL;
+        _cleanup_pyref_ PyObject *sys = PyImport_ImportModule("sys"), *frames = NULL;
         _cleanup_pyref_ PyObject *name = NULL, *threading = NULL, *builtins = NULL, *silent = NULL;
 
         frames = sys ? PyObject_CallMethod(sys, "_current_frames", NULL) : NULL;
         if (!frames || PyObject_Size(frames) <= 1)
                 return false;
-        interval = PyObject_CallMethod(sys, "setswitchinterval", "d", 1000.0);
+        set_switch_interval(sys, 1000.0);
         name = PyUnicode_FromString("threading");
         threading = name ? PyImport_GetModule(name) : NULL;
         builtins = PyImport_ImportModule("builtins");

@@ -92,8 +92,16 @@ static int warm_up(void) {
         return result ? 0 : -1;
 }
 
+/* What a module has left in __main__ is not the script's. */
+static int restore_dict(PyObject *dict, PyObject *before) {
+        PyDict_Clear(dict);
+        return PyDict_Update(dict, before);
+}
+
 int python_preload(const struct proto_setup *setup, struct python_failure *ret_failure) {
+        PyObject *main_names = PyModule_GetDict(PyImport_AddModule("__main__")); /* borrowed */
         _cleanup_pyref_ PyObject *before = PyDict_Copy(PyImport_GetModuleDict());
+        _cleanup_pyref_ PyObject *main_before = PyDict_Copy(main_names);
         const char *failed = "";
         int r;
 
@@ -102,8 +110,9 @@ int python_preload(const struct proto_setup *setup, struct python_failure *ret_f
                 errno = -r;
                 PyErr_SetFromErrno(PyExc_OSError);
         }
-        if (r < 0 || !before || extend_path(&setup->path) < 0 || import_all(&setup->modules, &failed) < 0 ||
-            warm_up() < 0 || shadow_remember(before) < 0 || finish_remember() < 0) {
+        if (r < 0 || !before || !main_before || extend_path(&setup->path) < 0 ||
+            import_all(&setup->modules, &failed) < 0 || warm_up() < 0 ||
+            restore_dict(main_names, main_before) < 0 || shadow_remember(before) < 0 || finish_remember() < 0) {
                 ret_failure->module = strdup(failed);
                 ret_failure->traceback = print_to_string();
                 r = -1;
@@ -220,11 +229,8 @@ static int ignore_signals(uint64_t ignored) {
 
         ignore = module ? PyObject_GetAttrString(module, "SIG_IGN") : NULL;
         for (int number = 1; ignore && number <= 64; number++) {
-                _cleanup_pyref_ PyObject *done = NULL;
-
-                if (!(ignored >> (number - 1) & 1))
-                        continue;
-                done = PyObject_CallMethod(module, "signal", "iO", number, ignore);
+                if (ignored >> (number - 1) & 1)
+                        Py_XDECREF(PyObject_CallMethod(module, "signal", "iO", number, ignore));
                 PyErr_Clear(); /* a number that only libc knows of */
         }
         return PyErr_Occurred() ? -1 : 0;

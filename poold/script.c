@@ -186,7 +186,7 @@ int script_compile_command(const char *command, PyObject **ret_code, struct decl
 PyObject *script_compile_stdin(void) {
         _cleanup_pyref_ PyObject *source = NULL, *filename = NULL;
         size_t n_bytes;
-        char *data;
+        char *data = NULL;
         int r;
 
         Py_BEGIN_ALLOW_THREADS r = read_fd(STDIN_FILENO, 0, &data, &n_bytes);

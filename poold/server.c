@@ -26,7 +26,7 @@ struct server {
         struct client_list clients;
         struct live_pool **pools; /* in the configuration's order */
         size_t n_pools;
-        size_t n_ready_told; /* what systemd knows */
+        size_t n_ready_told; /* what systemd knows; SIZE_MAX: nothing yet */
         uint64_t started_usec;
         bool draining;
 };
@@ -346,7 +346,7 @@ static int set_up(struct server *server) {
         server->drain_timer = loop_add_timer(server->loop, on_drain_timer, server);
         server->accept_source =
                 loop_add_fd(server->loop, listener_fd(server->listener), LOOP_READ, on_listener, server);
-        server->pools = calloc(server->settings.config->n_pools, sizeof(*server->pools));
+        server->pools = calloc(server->settings.config->n_pools, sizeof(struct live_pool *));
         if (!server->accept_timer || !server->pool_timer || !server->drain_timer || !server->accept_source ||
             !server->pools)
                 return -ENOMEM;
@@ -371,6 +371,7 @@ int server_new(struct loop *loop, const struct server_settings *settings, struct
         server->settings = *settings;
         server->listener = listener;
         server->started_usec = loop_now_usec();
+        server->n_ready_told = SIZE_MAX;
         TAILQ_INIT(&server->clients);
         r = set_up(server);
         if (r < 0) {

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,7 +14,7 @@ static int set_attributes(posix_spawnattr_t *attributes) {
         sigset_t all, none;
         int r;
 
-        sigfillset(&all);
+        memset(&all, 0xff, sizeof(all)); /* sigfillset(3) leaves out two of glibc's own, which it then ignores */
         sigemptyset(&none);
         r = posix_spawnattr_setsigdefault(attributes, &all);
         if (r == 0)

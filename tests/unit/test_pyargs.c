@@ -10,7 +10,7 @@
 
 #include "lib/pyargs.h"
 
-#define ARGV(...) ((char *[]){ __VA_ARGS__, NULL })
+#define ARGV(...) ((char **)(const char *[]){ __VA_ARGS__, NULL })
 
 static int count(char **argv) {
         int n = 0;
