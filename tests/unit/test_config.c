@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <ini.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -148,7 +149,7 @@ static int set_up(void **state) {
 }
 
 static int tear_down(void **state) {
-        char command[128];
+        char command[PATH_MAX + 128];
 
         (void)state;
         snprintf(command, sizeof(command), "rm -rf %s '%s'", folder, POOLD_SYSCONFDIR);
