@@ -8,25 +8,25 @@ import sys
 import time
 
 WARMUP_SECONDS = 120
-PAUSE_SECONDS = 0.5  # as a person would; back to back, a run shares the machine with the refill that the last one caused
+WORKERS = 2
 
 
-def wait_ready(poold, poolctl, workers):
+def wait_ready(poold, poolctl):
     deadline = time.monotonic() + WARMUP_SECONDS
     while time.monotonic() < deadline:
         if not os.path.exists(f"/proc/{poold}"):
             sys.exit("poold ended before a worker became ready")
         answer = subprocess.run([poolctl, "status", "--json"], capture_output=True, text=True)
-        if answer.returncode == 0 and json.loads(answer.stdout)["pools"][0]["idle"] >= workers:
+        if answer.returncode == 0 and json.loads(answer.stdout)["pools"][0]["idle"] >= WORKERS:
             return
         time.sleep(0.05)
     sys.exit(f"no worker became ready within {WARMUP_SECONDS} s\n{answer.stdout}{answer.stderr}")
 
 
-def measure(command, runs):
+def measure(command, runs, prepare=lambda: None):
     seconds = []
     for _ in range(runs):
-        time.sleep(PAUSE_SECONDS)
+        prepare()
         start = time.perf_counter()
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         seconds.append(time.perf_counter() - start)
@@ -36,10 +36,10 @@ def measure(command, runs):
 
 def main():
     poold, poolctl, script = sys.argv[1:]
-    wait_ready(poold, poolctl, 2)
+    wait_ready(poold, poolctl)
     print("its workers are ready; the same script, cold and warm:\n")
     cold = measure(["/usr/bin/python3", script], 3)
-    warm = measure([poolctl, "run", "--no-fallback", script], 5)
+    warm = measure([poolctl, "run", "--no-fallback", script], 5, lambda: wait_ready(poold, poolctl))
     print(f"\n  python3       {cold * 1000:9.1f} ms\n  poolctl run   {warm * 1000:9.1f} ms   {cold / warm:.0f} times faster")
 
 
