@@ -19,6 +19,7 @@
 #include "lib/channel.h"
 #include "lib/fd.h"
 #include "lib/log.h"
+#include "patience.h"
 #include "python.h"
 
 struct job {
@@ -295,6 +296,7 @@ static int preload(const struct message *message, uint64_t init_usec) {
                 python_failure_fini(&failure);
                 return r;
         }
+        patience_set(false);
         return send_ready(init_usec, job_now_usec() - began_usec);
 }
 

@@ -185,7 +185,7 @@ int script_compile_command(const char *command, PyObject **ret_code, struct decl
 
 PyObject *script_compile_stdin(void) {
         _cleanup_pyref_ PyObject *source = NULL, *filename = NULL;
-        size_t n_bytes;
+        size_t n_bytes = 0;
         char *data = NULL;
         int r;
 

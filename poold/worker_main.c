@@ -7,6 +7,7 @@
 #include <Python.h>
 
 #include "job.h"
+#include "patience.h"
 
 /* poold spawns us with our socket there. */
 #define CONTROL_FD 3
@@ -28,8 +29,10 @@ static PyStatus start_interpreter(void) {
 
 int main(void) {
         uint64_t started_usec = job_now_usec();
-        PyStatus status = start_interpreter();
+        PyStatus status;
 
+        patience_set(true);
+        status = start_interpreter();
         if (PyStatus_Exception(status))
                 Py_ExitStatusException(status);
         job_die(job_main(CONTROL_FD, started_usec));

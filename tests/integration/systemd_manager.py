@@ -147,7 +147,8 @@ class Manager:
 
     def command(self, *argv, env=None, cwd=None):
         """The command line that runs argv inside, in the manager's own environment plus `env`."""
-        return [*self.privileged, "nsenter", f"--mount=/proc/{self.pid}/ns/mnt", "--",
+        return [*self.privileged, "nsenter", f"--mount=/proc/{self.pid}/ns/mnt",
+                f"--root=/proc/{self.pid}/root", "--",  # which is another than the namespace's in a chroot
                 *self.as_us(self.env | (env or {}), cwd or self.home), *map(str, argv)]
 
     def popen(self, *argv, env=None, cwd=None, **options):

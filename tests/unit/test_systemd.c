@@ -232,6 +232,7 @@ static void test_notify_full(void **state) {
 
         (void)state;
         fd = bound_socket(SOCK_DGRAM, name);
+        assert_true(fd >= 0);
         setenv("NOTIFY_SOCKET", name, 1);
         assert_int_equal(systemd_init(&systemd), 0);
         while ((r = systemd_notify(&systemd, "STATUS=%d", n_sent)) == 0)
