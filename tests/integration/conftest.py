@@ -1,4 +1,8 @@
+import signal
+
 import pytest
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup and some CI runners ignore it, and children would inherit that
 
 pytest.register_assert_rewrite("harness")
 import harness  # noqa: E402

@@ -2,7 +2,6 @@
 
 import array
 import os
-import signal
 import resource
 import socket
 import struct
@@ -94,8 +93,6 @@ class Worker:
                 os.dup2(fd, 3)
                 os.close(fd)
             os.set_inheritable(3, True)
-            for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-                signal.signal(number, signal.SIG_DFL)  # as poold does, whatever the tests were started under
 
         self.process = subprocess.Popen([binary], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                         env=os.environ if env is None else env, start_new_session=True,
