@@ -2,7 +2,10 @@ import signal
 
 import pytest
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup and some CI runners ignore it, and children would inherit that
+# nohup and shells' background jobs ignore some, and children would inherit that.
+for ignored in (signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(ignored, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest.register_assert_rewrite("harness")
 import harness  # noqa: E402
