@@ -44,7 +44,12 @@ struct loop *loop_new(void) {
 
         if (!config || !loop)
                 goto fail;
-        event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
+        /*
+         * No EPOLL_USE_CHANGELIST: that would take an fd out of the epoll set only after it was closed. Ours are often
+         * open elsewhere too (a client's connection in its worker, a worker's pidfd in its client), and would be
+         * reported from then on, to nobody, in a loop.
+         */
+        event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
         loop->base = event_base_new_with_config(config);
         if (!loop->base)
                 goto fail;

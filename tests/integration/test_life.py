@@ -136,6 +136,12 @@ def wakeups(pid):
     return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1])
 
 
+def cpu_seconds(pid):
+    """The time that the process has been running, proc_pid_stat(5)."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class TestRest:
     @pytest.fixture
     def resting(self, poold):
@@ -164,6 +170,22 @@ class TestRest:
             # what it sleeps in is interrupted once, by strace itself
             slept = {"epoll_wait", "epoll_pwait", "restart_syscall", "recvmsg", "poll", "ppoll"}
             assert calls.keys() <= slept and sum(calls.values()) <= 2, said
+
+    def test_client_that_keeps_what_it_got(self, poold):
+        """The worker's pidfd and the connection, long after poold has closed its own."""
+        poold.start()
+        client = poold.popen("-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)")
+        worker = int(client.stdout.readline())
+        client.send_signal(signal.SIGSTOP)
+        os.kill(worker, signal.SIGKILL)
+        harness.eventually("poold to reap the worker", lambda: harness.state_of(worker) == "X")
+        poold.wait_idle()
+        before = cpu_seconds(poold.pid)
+        time.sleep(1)
+        spent = cpu_seconds(poold.pid) - before
+        client.send_signal(signal.SIGCONT)
+        client.communicate(timeout=harness.DEADLINE)
+        assert client.returncode == -signal.SIGKILL and spent < 0.1
 
     def test_idle_poold_is_small(self, poold):
         poold.start("[pool:default]\nsize = 4\n")
