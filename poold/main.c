@@ -113,6 +113,7 @@ static int catch_signals(void) {
 
         signal(SIGPIPE, SIG_IGN);
         signal(SIGHUP, SIG_IGN);
+        signal(SIGCHLD, SIG_DFL); /* ignored, as whoever started us may have it, it reaps our workers before we can */
         sigemptyset(&stopping);
         sigaddset(&stopping, SIGTERM);
         sigaddset(&stopping, SIGINT);

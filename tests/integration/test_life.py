@@ -55,6 +55,13 @@ def test_something_that_is_no_socket_is_kept(poold):
     poold.socket.unlink()
 
 
+def test_started_with_sigchld_ignored(poold):
+    """As by a parent that does not want to reap: the kernel would then do it in our place."""
+    poold.start("[pool:default]\nsize = 1\n", preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+    assert poold.run("-c", "print(1)").stdout == b"1\n"
+    harness.eventually("poold to see the worker's end", lambda: poold.pool()["busy"] == 0)
+
+
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "poolctl stop"])
 def test_stopping_lets_running_scripts_finish(poold, how):
     poold.start("[pool:default]\nsize = 2\n")
