@@ -1,6 +1,7 @@
 /* poold: command line, configuration, signals. All else is the server's. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -136,6 +137,19 @@ static void raise_fd_limit(void) {
                 log_warn("cannot raise the limit on open files: %s", strerror(errno));
 }
 
+/* The numbers below 3 are never anything else: what is logged must not get into a socket or the lock file. */
+static int open_standard_fds(void) {
+        int fd;
+
+        do
+                fd = open("/dev/null", O_RDWR);
+        while (fd >= 0 && fd <= STDERR_FILENO);
+        if (fd < 0)
+                return -errno;
+        fd_close(fd);
+        return 0;
+}
+
 /* Serves until told to stop. Returns 0 or negative errno; what is wrong has been logged. */
 static int serve(const struct config *config, const char *worker_program) {
         _cleanup_fd_ int signals = -1;
@@ -202,6 +216,9 @@ int main(int argc, char **argv) {
         }
 
         log_init(config->log_level);
+        r = open_standard_fds();
+        if (r < 0)
+                return EXIT_FAILURE; /* with nowhere to say so */
         raise_fd_limit();
         worker_program = find_worker();
         r = worker_program ? serve(config, worker_program) : -ENOMEM;

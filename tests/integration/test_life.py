@@ -220,6 +220,7 @@ def test_poold_survives_without_stdio(poold):
     harness.eventually("poold to answer", poold.answers)
     poold.wait_idle()
     assert poold.run("-c", "print(1)").stdout == b"1\n"
+    assert {harness.fds_of(poold.pid)[number] for number in range(3)} == {"/dev/null"}
 
 
 def test_out_of_fds(poold):
