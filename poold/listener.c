@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,22 +25,42 @@ struct listener {
         char *link_path; /* NULL: no symlink of ours */
 };
 
+/* Is @path still a name of the file that is open as @fd? */
+static bool is_at(int fd, const char *path) {
+        struct stat ours, there;
+
+        return fstat(fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_ino == there.st_ino &&
+               ours.st_dev == there.st_dev;
+}
+
 /* Takes the lock at @path. Returns an fd, -EWOULDBLOCK if another process has it, or another negative errno. */
 static int take_lock(const char *path) {
         for (;;) {
                 _cleanup_fd_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-                struct stat ours, there;
 
                 if (fd < 0)
                         return -errno;
                 if (flock(fd, LOCK_EX | LOCK_NB) < 0)
                         return -errno;
-                if (fstat(fd, &ours) < 0)
-                        return -errno;
-                /* Whoever had it before has removed the file: the lock on that one is worth nothing. */
-                if (stat(path, &there) == 0 && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev)
+                /* Else whoever had it before has removed the file: the lock on that one is worth nothing. */
+                if (is_at(fd, path))
                         return fd_steal(&fd);
         }
+}
+
+/* Is there a symlink at @place to @path? */
+static bool leads_to(const char *place, const char *path) {
+        char target[PATH_MAX];
+        ssize_t n = readlink(place, target, sizeof(target));
+
+        return n == (ssize_t)strlen(path) && memcmp(target, path, (size_t)n) == 0;
+}
+
+/* What may be replaced: a socket or a symlink, which a poold that was killed has left. */
+static bool is_leftover(const char *place) {
+        struct stat st;
+
+        return lstat(place, &st) == 0 && (S_ISSOCK(st.st_mode) || S_ISLNK(st.st_mode));
 }
 
 /* Leads the clients' first place to our socket, unless something that lives is there. */
@@ -48,6 +70,10 @@ static void make_link(struct listener *listener) {
 
         if (sock_default_path(&place) < 0)
                 return;
+        if (leads_to(place, listener->path)) {
+                listener->link_path = place; /* our predecessor's, which was killed */
+                return;
+        }
         if (strcmp(place, listener->path) != 0) {
                 fd = sock_connect(place);
                 if (fd == -ENOENT || fd == -ECONNREFUSED) {
@@ -56,7 +82,8 @@ static void make_link(struct listener *listener) {
                         *slash = '\0';
                         mkdir(place, 0700);
                         *slash = '/';
-                        unlink(place);
+                        if (is_leftover(place))
+                                unlink(place);
                         if (symlink(listener->path, place) == 0) {
                                 listener->link_path = place;
                                 place = NULL;
@@ -68,6 +95,26 @@ static void make_link(struct listener *listener) {
                 fd_close(fd);
         }
         free(place);
+}
+
+/*
+ * The clients' first place may hold a symlink from make_link(), of a poold with a socket elsewhere. If that one is
+ * dead, the place is free. Returns 0, -EADDRINUSE or another negative errno.
+ */
+static int remove_dead_link(const char *place) {
+        struct stat st;
+        int fd;
+
+        if (lstat(place, &st) < 0 || !S_ISLNK(st.st_mode))
+                return 0;
+        fd = sock_connect(place);
+        if (fd >= 0 || fd == -EAGAIN) {
+                fd_close(fd);
+                return -EADDRINUSE;
+        }
+        if (fd != -ENOENT && fd != -ECONNREFUSED)
+                return fd;
+        return unlink(place) < 0 ? -errno : 0;
 }
 
 static const char *explain(int error) {
@@ -100,6 +147,9 @@ static int make_own(struct listener *listener, const char *path) {
         listener->lock = take_lock(listener->lock_path);
         if (listener->lock < 0)
                 return listener->lock;
+        r = remove_dead_link(path);
+        if (r < 0)
+                return r;
         listener->fd = sock_listen(path, SOMAXCONN);
         if (listener->fd < 0)
                 return listener->fd;
@@ -131,14 +181,18 @@ int listener_new(const char *path, struct listener **ret_listener) {
 }
 
 struct listener *listener_free(struct listener *listener) {
+        bool has_lock;
+
         if (!listener)
                 return NULL;
-        if (listener->link_path)
+        if (listener->link_path && leads_to(listener->link_path, listener->path))
                 unlink(listener->link_path);
-        if (listener->lock >= 0 && listener->fd >= 0)
+        /* Somebody may have removed our files, and another poold may have its own there now. */
+        has_lock = listener->lock >= 0 && is_at(listener->lock, listener->lock_path);
+        if (has_lock && listener->fd >= 0)
                 unlink(listener->path);
         fd_close(listener->fd);
-        if (listener->lock >= 0)
+        if (has_lock)
                 unlink(listener->lock_path);
         fd_close(listener->lock);
         free(listener->path);

@@ -55,6 +55,45 @@ def test_something_that_is_no_socket_is_kept(poold):
     poold.socket.unlink()
 
 
+def test_something_that_is_no_socket_is_not_linked_over(poold):
+    poold.socket.parent.mkdir(mode=0o700)
+    poold.socket.write_text("precious")
+    elsewhere = poold.runtime / "own/poold.sock"
+    poold.env["POOLD_SOCKET"] = str(elsewhere)
+    poold.launch(f"[poold]\nsocket = {elsewhere}\n")
+    poold.stop()
+    assert poold.socket.read_text() == "precious"
+    poold.socket.unlink()
+
+
+@pytest.mark.parametrize("successor", ["", "[poold]\nsocket = {elsewhere}\n"], ids=["default", "same"])
+def test_link_of_a_killed_poold_is_taken_over(poold, successor):
+    elsewhere = poold.runtime / "own/poold.sock"
+    poold.launch(f"[poold]\nsocket = {elsewhere}\n")
+    assert poold.socket.is_symlink()
+    poold.kill()
+    poold.start(successor.format(elsewhere=elsewhere) + "[pool:default]\nsize = 1\n")
+    assert poold.run("-c", "print(1)").stdout == b"1\n"
+    poold.stop()
+    assert not os.path.lexists(poold.socket)
+    for left in elsewhere, elsewhere.with_name("poold.sock.lock"):
+        left.unlink(missing_ok=True)
+
+
+def test_stopping_leaves_the_files_of_another_alone(poold):
+    """Somebody has removed ours, so that another poold could start."""
+    poold.start()
+    lock = poold.socket.with_name("poold.sock.lock")
+    poold.socket.unlink()
+    lock.unlink()
+    other = subprocess.Popen([poold.program("poold"), "--config", poold.ini], env=poold.env, stderr=subprocess.DEVNULL)
+    harness.eventually("the other to answer", lambda: poold.ctl("status").returncode == 0)
+    poold.stop()
+    assert poold.socket.exists() and lock.exists() and poold.ctl("status").returncode == 0
+    other.terminate()
+    assert other.wait(harness.DEADLINE) == 0
+
+
 def test_started_with_sigchld_ignored(poold):
     """As by a parent that does not want to reap: the kernel would then do it in our place."""
     poold.start("[pool:default]\nsize = 1\n", preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
