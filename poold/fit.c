@@ -36,7 +36,7 @@ static bool matches(const char *variable, const char *pattern) {
 
 static bool is_sensitive(const char *variable) {
         for (size_t i = 0; i < sizeof(import_time) / sizeof(import_time[0]); i++)
-                if (matches(variable, import_time[i]))
+                if (variable[0] == import_time[i][0] && matches(variable, import_time[i]))
                         return true;
         return false;
 }

@@ -17,6 +17,8 @@
 #define SEC_USEC UINT64_C(1000000)
 #define ACCEPT_PAUSE_USEC (SEC_USEC / 10) /* when fds have run out */
 #define ACCEPTS_A_TURN 64
+/* execve(2) takes 6 MB of arguments and environment, 9 bytes for the shortest: no client has more, honestly. */
+#define MAX_STRINGS ((6 << 20) / 9)
 
 struct server {
         struct loop *loop;
@@ -127,7 +129,8 @@ static void handle_run(struct server *server, struct client *client, struct mess
         struct proto_run run;
 
         if (proto_get_run(&message->payload, &run) < 0 ||
-            run.fd_numbers.count != message->fds.n_fds - PROTO_RUN_FD_FIRST)
+            run.fd_numbers.count != message->fds.n_fds - PROTO_RUN_FD_FIRST ||
+            (uint64_t)run.argv.count + run.env.count > MAX_STRINGS)
                 on_client_closed(client, server);
         else if (server->draining)
                 refuse(server, client, "stopping", "poold is stopping");

@@ -104,6 +104,20 @@ def test_other_versions_are_told(poold):
     assert HEADER.unpack(answer[:HEADER.size])[2] == 1 and b"version\0" in answer
 
 
+def test_more_strings_than_a_process_can_have(poold):
+    """To look at them all would keep others waiting."""
+    poold.start(QUICK)
+    count = 10_000_000
+    payload = struct.pack("<IxIIII", 1, 0, 0, count, count) + b"\0" * (count + 36)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(poold.socket))
+        with_fds(header(RUN, len(payload), 2), 2)(connection)
+        connection.sendall(payload)
+        connection.settimeout(10)
+        assert connection.recv(4096) == b""
+    assert poold.run("-c", "print(1)").stdout == b"1\n"
+
+
 def test_many_silent_clients(poold):
     poold.start(QUICK)
     fds = len(harness.fds_of(poold.pid))
