@@ -114,7 +114,7 @@ static int catch_signals(void) {
 
         signal(SIGPIPE, SIG_IGN);
         signal(SIGHUP, SIG_IGN);
-        signal(SIGCHLD, SIG_DFL); /* ignored, as whoever started us may have it, it reaps our workers before we can */
+        signal(SIGCHLD, SIG_DFL); /* ignored, as our parent may have had it, the kernel would reap our workers */
         sigemptyset(&stopping);
         sigaddset(&stopping, SIGTERM);
         sigaddset(&stopping, SIGINT);
