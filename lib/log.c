@@ -68,6 +68,9 @@ void log_write(enum log_level level, const char *format, ...) {
                 n_bytes = sizeof(line) - 2;
                 memcpy(line + n_bytes - 3, "...", 3);
         }
+        for (size_t i = 0; i < n_bytes; i++)
+                if ((unsigned char)line[i] < ' ' && line[i] != '\t')
+                        line[i] = '?'; /* much of it comes from elsewhere: no new lines, nothing for a terminal */
         line[n_bytes++] = '\n';
         while (write(STDERR_FILENO, line, n_bytes) < 0 && errno == EINTR)
                 ;

@@ -2,7 +2,8 @@
 
 /*
  * One line per event on stderr: `warn: pool=ml worker=12 could not start`. Where stderr is the journal, the level is
- * journald's <N> prefix instead (sd-daemon(3)). Every line is one write(2).
+ * journald's <N> prefix instead (sd-daemon(3)). Every line is one write(2);
+ * control characters in it become '?'.
  */
 
 enum log_level {

@@ -55,7 +55,7 @@ static int check_folder(const struct sockaddr_un *address, bool create) {
         folder = dirname(path);
         if (create && mkdir(folder, 0700) < 0 && errno != EEXIST)
                 return -errno;
-        if (stat(folder, &st) < 0)
+        if (lstat(folder, &st) < 0)
                 return -errno;
         if (!S_ISDIR(st.st_mode))
                 return -ENOTDIR;

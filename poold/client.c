@@ -44,24 +44,25 @@ void client_free(struct client *client) {
 /* Reads until there is a request, or the peer has said something that it may not say, or is gone. */
 static void read_request(struct client *client) {
         struct message message;
-        int r = channel_next(client->channel, &message);
+        int r = client->requested ? channel_read(client->channel) : channel_next(client->channel, &message);
 
-        while (r == CHANNEL_AGAIN) {
+        if (client->requested && r == CHANNEL_AGAIN)
+                return;
+        if (client->requested && r == 0)
+                r = -EPROTO; /* it has nothing more to say */
+
+        while (r == CHANNEL_AGAIN) { /* not yet whole */
                 r = channel_read(client->channel);
                 if (r == CHANNEL_AGAIN)
                         return;
                 if (r == 0)
                         r = channel_next(client->channel, &message);
         }
-        if (r == 0 && !client->requested) {
+        if (r == 0) {
                 client->requested = true;
                 client->events->request(client, &message, client->data);
                 message_fini(&message);
                 return;
-        }
-        if (r == 0) {
-                message_fini(&message);
-                r = -EPROTO;
         }
         if (r == -EPROTONOSUPPORT) {
                 _cleanup_writer_ struct wire_writer refusal = { 0 };

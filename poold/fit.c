@@ -144,7 +144,6 @@ static int name_length(const char *variable) {
 static int check_environment(const struct fit *fit, const struct proto_run *run, struct fit_miss *ret_miss) {
         const char *variable = run->env.data, *absent;
         struct locale locale = { 0 };
-        size_t n_same = 0;
 
         for (uint32_t i = 0; i < run->env.count; i++, variable = wire_strv_next(variable)) {
                 const char *ours;
@@ -159,9 +158,9 @@ static int check_environment(const struct fit *fit, const struct proto_run *run,
                 if (!ours || strcmp(ours, variable) != 0)
                         return miss(ret_miss, "environment", "%.*s is %s in the pool's workers",
                                     name_length(variable), variable, ours ? "different" : "not set");
-                n_same++;
         }
-        if (n_same < fit->n_sensitive && (absent = find_absent(fit, &run->env)))
+        absent = find_absent(fit, &run->env);
+        if (absent)
                 return miss(ret_miss, "environment", "%.*s is set in the pool's workers only", name_length(absent),
                             absent);
         if (strcmp(locale_of(&locale), fit->locale) != 0)

@@ -22,6 +22,8 @@
 #include "patience.h"
 #include "python.h"
 
+#define TRACEBACK_BYTES (64 << 10) /* of what a module says; it can be anything */
+
 struct job {
         struct channel *control;
         struct channel *client; /* NULL until there is one */
@@ -62,9 +64,11 @@ static void close_in_child(void) {
         job.control_socket.fd = job.client_socket.fd = -1;
 }
 
-static int send_failed(const struct python_failure *failure) {
+static int send_failed(struct python_failure *failure) {
         _cleanup_writer_ struct wire_writer writer = { 0 };
 
+        if (failure->traceback && strlen(failure->traceback) > TRACEBACK_BYTES)
+                failure->traceback[TRACEBACK_BYTES] = '\0';
         proto_put_failed(&writer,
                          &(struct proto_failed){ .module = failure->module, .traceback = failure->traceback });
         return channel_send(job.control, PROTO_FAILED, &writer, NULL);

@@ -43,8 +43,11 @@ static int take_lock(const char *path) {
                 if (flock(fd, LOCK_EX | LOCK_NB) < 0)
                         return -errno;
                 /* Else whoever had it before has removed the file: the lock on that one is worth nothing. */
-                if (is_at(fd, path))
+                if (is_at(fd, path)) {
+                        if (ftruncate(fd, 0) == 0)
+                                dprintf(fd, "%d\n", getpid());
                         return fd_steal(&fd);
+                }
         }
 }
 
@@ -120,8 +123,9 @@ static int remove_dead_link(const char *place) {
 static const char *explain(int error) {
         switch (error) {
         case -EADDRINUSE:
-        case -EWOULDBLOCK:
                 return "another poold serves this socket; `poolctl stop` stops it";
+        case -EWOULDBLOCK:
+                return "another poold has the lock of this socket; its process id is in the file beside it, .lock";
         case -EPERM:
                 return "the socket or its folder belongs to somebody else, or the folder is open to others; "
                        "it must be yours and have mode 0700";

@@ -85,11 +85,10 @@ static void on_finished(const struct proto_finished *finished, void *data) {
 
 static void describe_end(int wait_status, char *ret_text, size_t n_text) {
         if (WIFSIGNALED(wait_status))
-                snprintf(ret_text, n_text, "the worker died by signal %d (%s) before it was ready",
-                         WTERMSIG(wait_status), strsignal(WTERMSIG(wait_status)));
+                snprintf(ret_text, n_text, "the worker died by signal %d (%s)", WTERMSIG(wait_status),
+                         strsignal(WTERMSIG(wait_status)));
         else
-                snprintf(ret_text, n_text, "the worker exited with status %d before it was ready",
-                         WEXITSTATUS(wait_status));
+                snprintf(ret_text, n_text, "the worker exited with status %d", WEXITSTATUS(wait_status));
 }
 
 static void on_gone(int wait_status, void *data) {
@@ -294,7 +293,7 @@ int live_pool_assign(struct live_pool *pool, struct channel *client, const struc
         int r = -EPIPE;
 
         fds->fds[fds->n_fds++] = channel_fd(client); /* there is room: RUN may have one fd less than ASSIGN */
-        while (r < 0 && pool_take(pool->policy, loop_now_usec(), &worker) == 0) {
+        while ((r == -EPIPE || r == -ECONNRESET) && pool_take(pool->policy, loop_now_usec(), &worker) == 0) {
                 r = offer(member_of(worker), client, payload, fds);
                 if (r < 0) {
                         log_warn("pool=%s pid=%d lost at handoff: %s", pool_name(pool->policy),
@@ -304,10 +303,12 @@ int live_pool_assign(struct live_pool *pool, struct channel *client, const struc
                 }
         }
         fds->n_fds--; /* the client's socket is not ours to close */
-        if (r < 0) {
+        if (r == -EPIPE || r == -ECONNRESET) {
                 explain_empty(pool->policy, ret_miss);
                 return POOL_EMPTY;
         }
+        if (r < 0)
+                return r;
         member_of(worker)->run = run;
         *ret_member = member_of(worker);
         return 0;

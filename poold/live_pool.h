@@ -49,7 +49,8 @@ int live_pool_check(const struct live_pool *pool, const struct proto_run *run, c
  * Gives a run to the worker that has been idle longest: @payload is that of RUN, @fds are its fds, and @client, the
  * client's channel, is told first, so that nothing was started for it should poold die in between. All are borrowed.
  * A worker that cannot be reached is replaced by the next.
- * Returns 0 and the worker, which keeps @run until it ends or live_pool_abandon(); or POOL_EMPTY and why.
+ * Returns 0 and the worker, which keeps @run until it ends or live_pool_abandon(); or POOL_EMPTY and why; or
+ * negative errno (-ETOOMANYREFS, -ENOMEM ...), at the cost of one worker, if the run cannot be sent.
  */
 int live_pool_assign(struct live_pool *pool, struct channel *client, const struct wire_writer *payload,
                      struct fdset *fds, void *run, struct member **ret_member, struct fit_miss *ret_miss);

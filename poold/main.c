@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,14 +98,18 @@ static char *find_worker(void) {
         return strdup(POOLD_LIBEXECDIR "/poold-worker");
 }
 
+struct stop_signals {
+        struct server *server;
+        int fd;
+};
+
 static void on_signal(void *data, unsigned events) {
+        const struct stop_signals *signals = data;
         struct signalfd_siginfo info;
-        struct server *server = ((void **)data)[0];
-        int fd = *(int *)((void **)data)[1];
 
         (void)events;
-        while (read(fd, &info, sizeof(info)) == sizeof(info))
-                server_drain(server, false);
+        while (read(signals->fd, &info, sizeof(info)) == sizeof(info))
+                server_drain(signals->server, false);
 }
 
 /* Blocks the signals that stop us, to be read from an fd that the caller owns. Returns it or negative errno. */
@@ -150,16 +155,34 @@ static int open_standard_fds(void) {
         return 0;
 }
 
-/* Serves until told to stop. Returns 0 or negative errno; what is wrong has been logged. */
-static int serve(const struct config *config, const char *worker_program) {
-        _cleanup_fd_ int signals = -1;
+/* Serves at @listener (taken) until told to stop. Returns 0 or negative errno. */
+static int serve(struct loop *loop, const struct server_settings *settings, struct listener *listener,
+                 int signal_fd) {
+        struct stop_signals signals = { .fd = signal_fd };
+        struct loop_source *source;
+        int r;
+
+        r = server_new(loop, settings, listener, &signals.server);
+        if (r < 0)
+                return r;
+        source = loop_add_fd(loop, signal_fd, LOOP_READ, on_signal, &signals);
+        if (source) {
+                log_info("poold " POOLD_VERSION " pid=%d listens at %s", getpid(), listener_path(listener));
+                systemd_notify(settings->systemd, "READY=1");
+                r = loop_run(loop);
+        }
+        loop_source_free(source);
+        server_free(signals.server);
+        return source ? r : -ENOMEM;
+}
+
+/* Returns 0 or negative errno; what is wrong has been logged. */
+static int run(const struct config *config, const char *worker_program) {
+        _cleanup_fd_ int signal_fd = catch_signals();
         struct systemd systemd = { 0 };
         const struct server_settings settings = { config, worker_program, POOLD_PYTHON, &systemd };
-        struct loop_source *signal_source = NULL;
         struct listener *listener;
-        struct server *server = NULL;
         struct loop *loop;
-        void *signal_data[2];
         int r;
 
         r = systemd_init(&systemd);
@@ -167,28 +190,16 @@ static int serve(const struct config *config, const char *worker_program) {
                 log_warn("cannot tell systemd anything, $NOTIFY_SOCKET: %s", strerror(-r));
         r = listener_new(config->socket, &listener);
         if (r < 0)
-                return r;
+                return r; /* logged there */
         loop = loop_new();
-        signals = catch_signals();
-        r = loop && signals >= 0 ? server_new(loop, &settings, listener, &server)
-            : signals < 0        ? signals
-                                 : -ENOMEM;
-        if (r == 0) {
-                signal_data[0] = server;
-                signal_data[1] = &signals;
-                signal_source = loop_add_fd(loop, signals, LOOP_READ, on_signal, signal_data);
-                r = signal_source ? 0 : -ENOMEM;
-        }
-        if (r == 0) {
-                log_info("poold " POOLD_VERSION " pid=%d listens at %s", getpid(), config->socket);
-                systemd_notify(&systemd, "READY=1");
-                r = loop_run(loop);
-        }
-        loop_source_free(signal_source);
-        if (server)
-                server_free(server);
+        if (loop && signal_fd >= 0)
+                r = serve(loop, &settings, listener, signal_fd);
+        else
+                listener_free(listener);
+        if (!loop || signal_fd < 0 || r < 0)
+                log_err("stopped: %s", strerror(r < 0 ? -r : signal_fd < 0 ? -signal_fd : ENOMEM));
         loop_free(loop);
-        return r;
+        return !loop ? -ENOMEM : signal_fd < 0 ? signal_fd : r;
 }
 
 int main(int argc, char **argv) {
@@ -220,10 +231,9 @@ int main(int argc, char **argv) {
         if (r < 0)
                 return EXIT_FAILURE; /* with nowhere to say so */
         raise_fd_limit();
+        mallopt(M_MMAP_THRESHOLD, 128 << 10); /* else what one huge environment takes is kept for ever */
         worker_program = find_worker();
-        r = worker_program ? serve(config, worker_program) : -ENOMEM;
-        if (r < 0)
-                log_err("stopped: %s", strerror(-r));
+        r = worker_program ? run(config, worker_program) : -ENOMEM;
         free(worker_program);
         config_free(config);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -15,6 +15,9 @@
 #define REFILL_QUIET_USEC (20 * MSEC_USEC)
 #define REFILL_PATIENCE_USEC (250 * MSEC_USEC)
 
+/* A worker that ends idle within this has modules that crash: that is a failed start, too. */
+#define FRAGILE_USEC (10 * SEC_USEC)
+
 /* The pause after a failed start; doubled with each further one. */
 #define RETRY_FIRST_USEC (1 * SEC_USEC)
 #define RETRY_LONGEST_USEC (60 * SEC_USEC)
@@ -31,6 +34,7 @@ struct pool {
         uint64_t wanting_since_usec; /* the first run that took a worker not yet replaced; NEVER: none */
         uint64_t last_run_usec;      /* when a run last came or went */
         uint32_t n_failures;         /* failed starts since the last good one */
+        bool fragile;                /* the last one had been ready; it takes more than that to be a good one */
         uint64_t retry_usec;         /* no start before this */
         uint32_t warmup_ms;
         char *last_error;
@@ -119,15 +123,23 @@ void pool_add(struct pool *pool, struct pool_worker *worker, uint64_t now_usec) 
         enter(worker, POOL_STARTING);
 }
 
+/* A worker has proved to be good. */
+static void note_success(struct pool *pool) {
+        pool->n_failures = 0;
+        pool->fragile = false;
+        pool->retry_usec = 0;
+        free(pool->last_error);
+        pool->last_error = NULL;
+}
+
 void pool_ready(struct pool_worker *worker, uint64_t now_usec) {
         struct pool *pool = worker->pool;
 
         move(worker, POOL_STARTING, POOL_IDLE);
+        worker->ready_usec = now_usec;
         pool->warmup_ms = (uint32_t)((now_usec - worker->spawned_usec) / MSEC_USEC);
-        pool->n_failures = 0;
-        pool->retry_usec = 0;
-        free(pool->last_error);
-        pool->last_error = NULL;
+        if (!pool->fragile)
+                note_success(pool);
 }
 
 void pool_failed(struct pool_worker *worker, const char *error, uint64_t now_usec) {
@@ -143,8 +155,10 @@ void pool_finished(struct pool_worker *worker, uint64_t now_usec) {
 void pool_remove(struct pool_worker *worker, const char *error, uint64_t now_usec) {
         if (worker->state == POOL_STARTING)
                 note_failure(worker->pool, error, now_usec);
-        if (worker->state == POOL_IDLE)
-                worker->pool->retry_usec = now_usec + RETRY_FIRST_USEC; /* it may be a module that crashes */
+        if (worker->state == POOL_IDLE && now_usec - worker->ready_usec < FRAGILE_USEC) {
+                note_failure(worker->pool, error, now_usec);
+                worker->pool->fragile = true;
+        }
         if (worker->state == POOL_BUSY)
                 worker->pool->last_run_usec = now_usec;
         leave(worker);
@@ -156,6 +170,8 @@ int pool_take(struct pool *pool, uint64_t now_usec, struct pool_worker **ret_wor
         if (!worker)
                 return POOL_EMPTY;
         move(worker, POOL_IDLE, POOL_BUSY);
+        if (pool->fragile)
+                note_success(pool);
         pool->last_run_usec = now_usec;
         if (pool->wanting_since_usec == NEVER)
                 pool->wanting_since_usec = now_usec;
@@ -214,17 +230,30 @@ static uint64_t refill(struct pool *pool, uint32_t n_spawns, uint64_t now_usec) 
         return NEVER; /* if some are still missing: a worker that is starting makes room when it is ready or gone */
 }
 
+/* When a fragile pool's oldest worker will have lived long enough. */
+static uint64_t proof_usec(const struct pool *pool) {
+        const struct pool_worker *worker = TAILQ_FIRST(&pool->workers[POOL_IDLE]);
+
+        return pool->fragile && worker ? worker->ready_usec + FRAGILE_USEC : NEVER;
+}
+
+static uint64_t earlier(uint64_t a_usec, uint64_t b_usec) {
+        return a_usec < b_usec ? a_usec : b_usec;
+}
+
 uint64_t pool_run(struct pool *pool, uint32_t n_spawns, uint64_t now_usec) {
         uint64_t refill_usec;
 
         if (pool->draining)
                 return NEVER;
+        if (now_usec >= proof_usec(pool))
+                note_success(pool);
         while (now_usec >= start_timeout_usec(pool)) {
                 note_failure(pool, "the modules were not imported within start_timeout", now_usec);
                 dismiss(TAILQ_FIRST(&pool->workers[POOL_STARTING]));
         }
         refill_usec = refill(pool, n_spawns, now_usec);
-        return refill_usec < start_timeout_usec(pool) ? refill_usec : start_timeout_usec(pool);
+        return earlier(refill_usec, earlier(start_timeout_usec(pool), proof_usec(pool)));
 }
 
 void pool_drain(struct pool *pool) {

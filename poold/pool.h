@@ -30,7 +30,7 @@ const char *pool_worker_state_name(enum pool_worker_state state);
 struct pool_worker {
         struct pool *pool;
         enum pool_worker_state state;
-        uint64_t spawned_usec;
+        uint64_t spawned_usec, ready_usec;
         TAILQ_ENTRY(pool_worker) link;
 };
 TAILQ_HEAD(pool_worker_list, pool_worker);
@@ -65,7 +65,10 @@ void pool_ready(struct pool_worker *worker, uint64_t now_usec);
 void pool_failed(struct pool_worker *worker, const char *error, uint64_t now_usec);
 /* Its run is over: now dying. */
 void pool_finished(struct pool_worker *worker, uint64_t now_usec);
-/* Its process is gone, for whatever reason: forgotten. If it was still starting this is a failed start, too. */
+/*
+ * Its process is gone, for whatever reason: forgotten. If it was still starting, or idle since a moment ago, that is a
+ * failed start, too, because of @error.
+ */
 void pool_remove(struct pool_worker *worker, const char *error, uint64_t now_usec);
 
 /* Takes the worker that has been idle longest: now busy. Returns 0, or POOL_EMPTY and no worker. */

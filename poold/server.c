@@ -30,6 +30,7 @@ struct server {
         size_t n_pools;
         size_t n_ready_told; /* what systemd knows; SIZE_MAX: nothing yet */
         uint64_t started_usec;
+        bool accept_failing; /* the log has been told */
         bool draining;
 };
 
@@ -231,11 +232,14 @@ static void on_listener(void *data, unsigned events) {
                 int fd = accept4(listener_fd(server->listener), NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
                 if (fd >= 0) {
+                        server->accept_failing = false;
                         add_client(server, fd);
                         continue;
                 }
                 if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-                        log_warn("cannot accept clients for a moment: %s", strerror(errno));
+                        if (!server->accept_failing)
+                                log_warn("cannot accept clients for the time being: %s", strerror(errno));
+                        server->accept_failing = true;
                         loop_set_events(server->accept_source, 0);
                         loop_set_deadline(server->accept_timer, loop_now_usec() + ACCEPT_PAUSE_USEC);
                 }
@@ -277,6 +281,14 @@ static void take_turns(struct server *server) {
         const uint32_t max_starting = server->settings.config->max_starting;
         uint64_t next_usec = LOOP_NEVER;
 
+        /* Those that have nothing get one first, so that none waits for another that takes long. */
+        for (size_t i = 0; i < server->n_pools; i++) {
+                const struct pool *policy = live_pool_policy(server->pools[i]);
+
+                if (!pool_count(policy, POOL_IDLE) && !pool_count(policy, POOL_STARTING) &&
+                    count_workers(server, POOL_STARTING) < max_starting)
+                        live_pool_turn(server->pools[i], 1);
+        }
         for (size_t i = 0; i < server->n_pools; i++) {
                 uint32_t n_starting = count_workers(server, POOL_STARTING);
                 uint32_t n_spawns = n_starting < max_starting ? max_starting - n_starting : 0;

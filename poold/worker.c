@@ -193,6 +193,8 @@ static void on_process(void *data, unsigned events) {
 
         (void)events;
         read_control(worker); /* its last words come before its end */
+        if (!worker->assigned)
+                kill(-worker->pid, SIGKILL); /* what its modules have started is nobody's */
         if (waitid(P_PIDFD, (id_t)worker->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
                 return;
         wait_status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8

@@ -258,18 +258,58 @@ static void test_worker_that_dies_starting_is_a_failure(void **state) {
         tear_down(&fake);
 }
 
-static void test_idle_worker_that_dies_is_replaced_within_a_second(void **state) {
+static void test_idle_worker_that_dies_is_replaced_at_once(void **state) {
+        struct fake fake;
+
+        (void)state;
+        set_up(&fake, 1, 10);
+        make_ready(&fake);
+        fake.now += 60 * SEC;
+        forget(&fake, first(&fake, POOL_IDLE), "killed");
+        assert_string_equal(pool_last_error(fake.pool), "");
+        run(&fake);
+        assert_counts(&fake, 1, 0, 0, 0);
+        tear_down(&fake);
+}
+
+static void test_workers_that_crash_when_ready_are_failures(void **state) {
+        uint64_t pause, last_pause = 0;
+        struct fake fake;
+
+        (void)state;
+        set_up(&fake, 1, 10);
+        for (int i = 0; i < 5; i++) {
+                make_ready(&fake);
+                fake.now += 100 * MSEC;
+                forget(&fake, first(&fake, POOL_IDLE), "died by signal 11");
+                assert_string_equal(pool_state_name(fake.pool), "degraded");
+                assert_string_equal(pool_last_error(fake.pool), "died by signal 11");
+                pause = run(&fake) - fake.now;
+                assert_true(pause > last_pause);
+                last_pause = pause;
+                fake.now += pause;
+        }
+        make_ready(&fake);
+        assert_string_equal(pool_state_name(fake.pool), "degraded");
+        assert_int_equal(run(&fake), fake.now + 10 * SEC);
+        fake.now += 10 * SEC;
+        assert_true(run(&fake) == UINT64_MAX);
+        assert_string_equal(pool_state_name(fake.pool), "ready");
+        tear_down(&fake);
+}
+
+static void test_a_run_proves_a_worker_good(void **state) {
+        struct pool_worker *worker;
         struct fake fake;
 
         (void)state;
         set_up(&fake, 1, 10);
         make_ready(&fake);
         forget(&fake, first(&fake, POOL_IDLE), "killed");
-        assert_string_equal(pool_last_error(fake.pool), "");
-        assert_true(run(&fake) <= fake.now + SEC);
         fake.now = run(&fake);
-        run(&fake);
-        assert_counts(&fake, 1, 0, 0, 0);
+        make_ready(&fake);
+        assert_int_equal(pool_take(fake.pool, fake.now, &worker), 0);
+        assert_string_equal(pool_last_error(fake.pool), "");
         tear_down(&fake);
 }
 
@@ -335,7 +375,9 @@ int main(void) {
                 cmocka_unit_test(test_starts_no_more_than_allowed),
                 cmocka_unit_test(test_failing_preload_backs_off_and_recovers),
                 cmocka_unit_test(test_worker_that_dies_starting_is_a_failure),
-                cmocka_unit_test(test_idle_worker_that_dies_is_replaced_within_a_second),
+                cmocka_unit_test(test_idle_worker_that_dies_is_replaced_at_once),
+                cmocka_unit_test(test_workers_that_crash_when_ready_are_failures),
+                cmocka_unit_test(test_a_run_proves_a_worker_good),
                 cmocka_unit_test(test_start_timeout),
                 cmocka_unit_test(test_spawn_error_is_a_failure),
                 cmocka_unit_test(test_drain_dismisses_all_but_the_busy),
