@@ -70,7 +70,8 @@ static int init_text(const struct stream *stream, PyObject *text, PyObject *buff
         errors = PyObject_GetAttrString(text, "errors");
         if (!errors)
                 return -1;
-        arguments = Py_BuildValue("(OOOzOO)", buffer, encoding, errors, stream->is_output ? "\n" : NULL,
+        /* As create_stdio() of CPython: nothing translates newlines, on standard input neither. */
+        arguments = Py_BuildValue("(OOOsOO)", buffer, encoding, errors, "\n",
                                   line_buffering ? Py_True : Py_False, unbuffered ? Py_True : Py_False);
         if (init_again(text, arguments, NULL) < 0)
                 return -1;

@@ -63,6 +63,12 @@ def test_standard_input_is_the_clients(poold, script):
     assert done.stdout == b"first\n'second, without an end'\n"
 
 
+def test_newlines_of_standard_input_are_left_alone(poold):
+    poold.start()
+    done = poold.same_as_python3("-c", "import sys; print(repr(sys.stdin.read()))", input=b"a\r\nb\rc\n")
+    assert done.stdout == b"'a\\r\\nb\\rc\\n'\n"
+
+
 @pytest.mark.parametrize("code", [
     "pass", "import sys; sys.exit()", "import sys; sys.exit(3)", "import sys; sys.exit(-1)", "import sys; sys.exit(256 + 4)",
     "import sys; sys.exit('a reason')", "import sys; sys.exit((1, 2))", "raise SystemExit(9)", "exit(5)", "1 / 0",
