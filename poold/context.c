@@ -28,6 +28,14 @@ static struct rlimit early_limit(unsigned resource, const struct rlimit *ours, s
         return wanted;
 }
 
+/*
+ * Those that count what the process has taken before its run, which for a worker is what its modules took: a python3
+ * that has not imported them has more left.
+ */
+static bool counts_the_preload(unsigned resource) {
+        return resource == RLIMIT_AS || resource == RLIMIT_DATA || resource == RLIMIT_CPU;
+}
+
 static int adopt_limits(const struct proto_run *run, struct decline *why) {
         if (run->limits.count != 2 * RLIM_NLIMITS)
                 return decline(why, "limits", "%u limits are not %u", run->limits.count, 2 * RLIM_NLIMITS);
@@ -40,6 +48,9 @@ static int adopt_limits(const struct proto_run *run, struct decline *why) {
                         continue;
                 if (resource == RLIMIT_STACK && ours.rlim_cur != wanted.rlim_cur)
                         return decline(why, "limits", "the stack's limit acts at the start of a process");
+                if (counts_the_preload(resource) && wanted.rlim_cur != RLIM_INFINITY)
+                        return decline(why, "limits", "limit %u counts what the pool's modules have used",
+                                       resource);
                 wanted = early_limit(resource, &ours, wanted);
                 if (setrlimit((enum __rlimit_resource)resource, &wanted) < 0)
                         return decline(why, "limits", "limit %u: %s", resource, strerror(errno));

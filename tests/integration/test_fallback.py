@@ -208,3 +208,13 @@ def test_another_user_is_not_served(poold, tmp_path):
     code = f"import socket; socket.socket(socket.AF_UNIX).connect({str(poold.socket)!r})"
     done = subprocess.run([*stranger, "/usr/bin/python3", "-c", code], capture_output=True)
     assert b"PermissionError" in done.stderr
+
+
+@pytest.mark.parametrize("limit", ["-S -v 4000000", "-S -d 4000000", "-S -t 60"])
+def test_limits_that_count_the_preload_are_not_for_a_worker(poold, limit):
+    """Memory and CPU time that the modules took are not the run's to pay for."""
+    poold.start()
+    poold.wait_idle()
+    shell = ["bash", "-c", f'ulimit {limit}; exec "$@"', "bash", poold.program("poolctl"), "run"]
+    done = subprocess.run([*shell, "-v", "-c", "print(1)"], env=poold.env, capture_output=True)
+    assert (done.returncode, done.stdout) == (0, b"1\n") and b"limit" in done.stderr
