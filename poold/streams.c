@@ -71,8 +71,8 @@ static int init_text(const struct stream *stream, PyObject *text, PyObject *buff
         if (!errors)
                 return -1;
         /* As create_stdio() of CPython: nothing translates newlines, on standard input neither. */
-        arguments = Py_BuildValue("(OOOsOO)", buffer, encoding, errors, "\n",
-                                  line_buffering ? Py_True : Py_False, unbuffered ? Py_True : Py_False);
+        arguments = Py_BuildValue("(OOOsOO)", buffer, encoding, errors, "\n", line_buffering ? Py_True : Py_False,
+                                  unbuffered ? Py_True : Py_False);
         if (init_again(text, arguments, NULL) < 0)
                 return -1;
         return set_string(text, "mode", stream->is_output ? "w" : "r");
