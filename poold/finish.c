@@ -2,6 +2,7 @@
 
 #include "finish.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -10,20 +11,14 @@
 static PyObject *modules_before; /* a copy of sys.modules */
 static PyObject *files_before;   /* a list: files that modules have opened, and that a run may write to */
 
-struct file_types {
-        PyObject *text, *writer, *random;
-};
+/* What the end needs, so that it imports nothing: the script may have put an __import__ of its own there. */
+static PyObject *gc, *atexit_, *sys, *builtins, *signal_;
 
-static void file_types_fini(struct file_types *types) {
-        Py_XDECREF(types->text);
-        Py_XDECREF(types->writer);
-        Py_XDECREF(types->random);
-}
+static struct file_types { PyObject *text, *writer, *random; } file_types;
 
 static int file_types_init(struct file_types *types) {
         _cleanup_pyref_ PyObject *io = PyImport_ImportModule("io");
 
-        *types = (struct file_types){ 0 };
         if (!io)
                 return -1;
         types->text = PyObject_GetAttrString(io, "TextIOWrapper");
@@ -32,18 +27,17 @@ static int file_types_init(struct file_types *types) {
         return types->text && types->writer && types->random ? 0 : -1;
 }
 
-static bool is_file(const struct file_types *types, PyObject *object) {
-        return PyObject_TypeCheck(object, (PyTypeObject *)types->text) ||
-               PyObject_TypeCheck(object, (PyTypeObject *)types->writer) ||
-               PyObject_TypeCheck(object, (PyTypeObject *)types->random);
+static bool is_file(PyObject *object) {
+        return PyObject_TypeCheck(object, (PyTypeObject *)file_types.text) ||
+               PyObject_TypeCheck(object, (PyTypeObject *)file_types.writer) ||
+               PyObject_TypeCheck(object, (PyTypeObject *)file_types.random);
 }
 
 /* The open files that the collector knows of: a new list, or NULL with an exception set. */
-static PyObject *list_files(PyObject *gc) {
-        __attribute__((cleanup(file_types_fini))) struct file_types types;
+static PyObject *list_files(void) {
         _cleanup_pyref_ PyObject *objects = NULL, *files = PyList_New(0);
 
-        if (file_types_init(&types) < 0 || !files)
+        if (!files)
                 return NULL;
         objects = PyObject_CallMethod(gc, "get_objects", NULL);
         if (!objects)
@@ -51,7 +45,7 @@ static PyObject *list_files(PyObject *gc) {
         for (Py_ssize_t i = 0; i < PyList_Size(objects); i++) {
                 PyObject *object = PyList_GetItem(objects, i); /* borrowed */
 
-                if (is_file(&types, object) && PyList_Append(files, object) < 0)
+                if (is_file(object) && PyList_Append(files, object) < 0)
                         return NULL;
         }
         return pyref_steal(&files);
@@ -68,7 +62,7 @@ static bool call(PyObject *object, const char *name) {
  * Takes all objects of now away from the collector, but for __main__ and its names: those become the run's, and
  * form cycles with its functions.
  */
-static int freeze(PyObject *gc) {
+static int freeze(void) {
         PyObject *module = PyImport_AddModule("__main__"), *dict; /* borrowed */
         bool is_frozen;
 
@@ -83,39 +77,88 @@ static int freeze(PyObject *gc) {
         return is_frozen ? 0 : -1;
 }
 
-int finish_remember(void) {
-        _cleanup_pyref_ PyObject *gc = PyImport_ImportModule("gc");
+/* A module for ourselves. What has not been imported before is no part of what the script finds. */
+static PyObject *import_own(const char *name) {
+        PyObject *modules = PyImport_GetModuleDict(); /* borrowed */
+        bool was_there = PyDict_GetItemString(modules, name);
+        PyObject *module = PyImport_ImportModule(name);
 
-        if (!gc || !call(gc, "collect"))
-                return -1;
-        modules_before = PyDict_Copy(PyImport_GetModuleDict());
-        files_before = list_files(gc);
-        if (!modules_before || !files_before)
-                return -1;
-        return freeze(gc);
+        if (module && !was_there && PyDict_DelItemString(modules, name) < 0)
+                PyErr_Clear();
+        return module;
 }
 
-static void wait_for_threads(void) {
-        _cleanup_pyref_ PyObject *name = PyUnicode_FromString("threading"), *threading = NULL;
+int finish_remember(void) {
+        gc = import_own("gc");
+        atexit_ = import_own("atexit");
+        sys = import_own("sys");
+        builtins = import_own("builtins");
+        signal_ = import_own("_signal");
+        if (!gc || !atexit_ || !sys || !builtins || !signal_ || file_types_init(&file_types) < 0)
+                return -1;
+        if (!call(gc, "collect"))
+                return -1;
+        modules_before = PyDict_Copy(PyImport_GetModuleDict());
+        files_before = list_files();
+        if (!modules_before || !files_before)
+                return -1;
+        return freeze();
+}
 
-        threading = name ? PyImport_GetModule(name) : NULL;
-        if (threading && !call(threading, "_shutdown"))
+/* Calls a function of sys with one argument. */
+static void call_sys(const char *name, PyObject *argument) {
+        _cleanup_pyref_ PyObject *done = PyObject_CallMethod(sys, name, "O", argument);
+
+        if (!done)
+                PyErr_Clear();
+}
+
+/*
+ * Waits for all but the daemon threads. python3 does so if the script has imported threading; where it was a module of
+ * the pool that did, the script's trace and profile functions must not see that.
+ */
+static void wait_for_threads(void) {
+        PyObject *threading = PyDict_GetItemString(PyImport_GetModuleDict(), "threading"); /* borrowed */
+        bool is_hidden = threading && PyDict_GetItemString(modules_before, "threading") == threading;
+        _cleanup_pyref_ PyObject *trace = NULL, *profile = NULL, *held = threading;
+
+        if (!threading)
+                return;
+        Py_INCREF(held);
+        trace = is_hidden ? PyObject_CallMethod(sys, "gettrace", NULL) : NULL;
+        profile = is_hidden ? PyObject_CallMethod(sys, "getprofile", NULL) : NULL;
+        if (trace && trace != Py_None)
+                call_sys("settrace", Py_None);
+        if (profile && profile != Py_None)
+                call_sys("setprofile", Py_None);
+        if (!call(threading, "_shutdown"))
                 PyErr_WriteUnraisable(threading);
+        if (trace && trace != Py_None)
+                call_sys("settrace", trace);
+        if (profile && profile != Py_None)
+                call_sys("setprofile", profile);
         PyErr_Clear();
 }
 
 static void run_exit_functions(void) {
-        _cleanup_pyref_ PyObject *atexit = PyImport_ImportModule("atexit");
-
-        if (!atexit || !call(atexit, "_run_exitfuncs"))
+        if (!call(atexit_, "_run_exitfuncs"))
                 PyErr_Clear(); /* printed */
 }
 
-static void set_switch_interval(PyObject *sys, double seconds) {
-        _cleanup_pyref_ PyObject *done = PyObject_CallMethod(sys, "setswitchinterval", "d", seconds);
+/* _PySignal_Fini(): what Python handles has its default action again; what is ignored stays so. */
+static void reset_signals(void) {
+        for (int number = 1; number < NSIG; number++) {
+                _cleanup_pyref_ PyObject *handler = NULL;
+                struct sigaction action;
 
-        if (!done)
+                if (sigaction(number, NULL, &action) < 0 || action.sa_handler == SIG_DFL ||
+                    action.sa_handler == SIG_IGN)
+                        continue;
+                handler = PyObject_CallMethod(signal_, "getsignal", "i", number);
+                if (handler && handler != Py_None)
+                        signal(number, SIG_DFL);
                 PyErr_Clear();
+        }
 }
 
 /*
@@ -123,17 +166,15 @@ static void set_switch_interval(PyObject *sys, double seconds) {
  * possible, and from printing what they make of the emptied modules. Returns whether there are any.
  */
 static bool hush_threads(void) {
-        _cleanup_pyref_ PyObject *sys = PyImport_ImportModule("sys"), *frames = NULL;
-        _cleanup_pyref_ PyObject *name = NULL, *threading = NULL, *builtins = NULL, *silent = NULL;
+        PyObject *threading = PyDict_GetItemString(PyImport_GetModuleDict(), "threading"); /* borrowed */
+        _cleanup_pyref_ PyObject *frames = PyObject_CallMethod(sys, "_current_frames", NULL);
+        _cleanup_pyref_ PyObject *silent = NULL, *long_time = PyFloat_FromDouble(1000.0);
 
-        frames = sys ? PyObject_CallMethod(sys, "_current_frames", NULL) : NULL;
         if (!frames || PyObject_Size(frames) <= 1)
                 return false;
-        set_switch_interval(sys, 1000.0);
-        name = PyUnicode_FromString("threading");
-        threading = name ? PyImport_GetModule(name) : NULL;
-        builtins = PyImport_ImportModule("builtins");
-        silent = builtins ? PyObject_GetAttrString(builtins, "id") : NULL;
+        if (long_time)
+                call_sys("setswitchinterval", long_time);
+        silent = PyObject_GetAttrString(builtins, "id");
         if (threading && silent)
                 PyObject_SetAttrString(threading, "excepthook", silent);
         return true;
@@ -149,10 +190,7 @@ static void reset_sys(void) {
                 { "stdout", "__stdout__" },
                 { "stderr", "__stderr__" },
         };
-        _cleanup_pyref_ PyObject *builtins = PyImport_ImportModule("builtins");
-
-        if (builtins)
-                PyObject_SetAttrString(builtins, "_", Py_None);
+        PyObject_SetAttrString(builtins, "_", Py_None);
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
                 if (PySys_GetObject(names[i]))
                         PySys_SetObject(names[i], Py_None);
@@ -225,7 +263,12 @@ static void clear_modules(PyObject *references) {
         }
 }
 
-static void drop_modules(PyObject *gc) {
+static void collect(void) {
+        if (!call(gc, "collect"))
+                PyErr_Clear();
+}
+
+static void drop_modules(void) {
         _cleanup_pyref_ PyObject *references = NULL;
         bool has_threads = hush_threads();
 
@@ -233,12 +276,12 @@ static void drop_modules(PyObject *gc) {
         PyGC_Collect();
         reset_sys();
         references = remove_modules(has_threads);
-        if (!call(gc, "collect"))
-                PyErr_Clear();
+        /* python3 can import nothing here any more, which the text of a ResourceWarning shows. */
+        PyDict_SetItemString(PyImport_GetModuleDict(), "tracemalloc", Py_None);
+        collect();
         if (references)
                 clear_modules(references);
-        if (!call(gc, "collect"))
-                PyErr_Clear();
+        collect();
 }
 
 static void flush_all(PyObject *files) {
@@ -248,18 +291,18 @@ static void flush_all(PyObject *files) {
 }
 
 int finish_run(void) {
-        _cleanup_pyref_ PyObject *gc = NULL, *files = NULL;
+        _cleanup_pyref_ PyObject *files = NULL;
         int r;
 
         wait_for_threads();
         run_exit_functions();
         r = streams_flush_last();
-        gc = PyImport_ImportModule("gc");
-        if (gc) {
-                drop_modules(gc);
-                files = list_files(gc);
-                flush_all(files);
-        }
+        call_sys("settrace", Py_None);
+        call_sys("setprofile", Py_None);
+        reset_signals();
+        drop_modules();
+        files = list_files();
+        flush_all(files);
         flush_all(files_before);
         PyErr_Clear();
         streams_flush(); /* what __del__ has printed; python3 has no word for its failure any more */

@@ -318,6 +318,14 @@ static int handle_exit(void) {
         return exit_status(status);
 }
 
+/* exit_sigint(): python3 sends itself SIGINT, and exits if that is blocked. */
+static int interrupted_status(void) {
+        sigset_t blocked;
+
+        pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+        return sigismember(&blocked, SIGINT) ? exit_status(128 + SIGINT) : SIGINT;
+}
+
 /* The wait status that the exception that is set ends the process with. It is printed, if it is to be, and
  * cleared. */
 static int handle_exception(void) {
@@ -326,7 +334,7 @@ static int handle_exception(void) {
         if (PyErr_ExceptionMatches(PyExc_SystemExit))
                 return handle_exit();
         if (PyErr_Occurred() == PyExc_KeyboardInterrupt)
-                status = SIGINT;
+                status = interrupted_status();
         PyErr_Print();
         return status;
 }
