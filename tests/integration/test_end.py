@@ -90,19 +90,22 @@ TRACE = "import sys\ndef trace(frame, event, arg): print(event, frame.f_code.co_
 @pytest.mark.parametrize("code", [
     TRACE + "sys.settrace(trace)",
     TRACE + "sys.setprofile(trace)",
-    TRACE + "import threading; sys.settrace(trace)",
     "import pdb; pdb.set_trace(); x = 1",
     "import builtins; builtins.__import__ = lambda *a, **k: print('import', a[0])",
     "import os\nclass A:\n    def __del__(self): os.kill(os.getpid(), 2); [0 for i in range(10**6)]\na = A()",
     "async def f(): pass\nx = f()",
     "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]); raise KeyboardInterrupt",
-], ids=["trace", "profile", "threading", "pdb", "import", "interrupted", "never awaited", "blocked"])
+], ids=["trace", "profile", "pdb", "import", "interrupted", "never awaited", "blocked"])
 def test_end_is_not_seen_by_the_script(poold, code):
-    """Also where a module of the pool, and not the script, has imported what is at work at the end."""
+    """Here a module of the pool, and not the script, has imported what is at work at the end."""
     poold.start("[pool:default]\nsize = 2\nmodules = threading, tracemalloc\n")
     poold.same_as_python3("-c", code, input=b"p 1\nn\nc\n")
 
 
-def test_end_without_builtins(poold):
+@pytest.mark.parametrize("code", [
+    TRACE + "import threading; sys.settrace(trace)",
+    "import builtins; print(1); builtins.__dict__.clear()",
+], ids=["trace", "builtins"])
+def test_end_is_seen_as_under_python3(poold, code):
     poold.start()
-    poold.same_as_python3("-c", "import builtins; print(1); builtins.__dict__.clear()")
+    poold.same_as_python3("-c", code)
