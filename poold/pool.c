@@ -15,8 +15,8 @@
 #define REFILL_QUIET_USEC (20 * MSEC_USEC)
 #define REFILL_PATIENCE_USEC (250 * MSEC_USEC)
 
-/* A worker that ends idle within this has modules that crash: that is a failed start, too. */
-#define FRAGILE_USEC (10 * SEC_USEC)
+/* Workers that end idle within this have modules that crash: that is a failed start, too. */
+#define PROOF_USEC (10 * SEC_USEC)
 
 /* The pause after a failed start; doubled with each further one. */
 #define RETRY_FIRST_USEC (1 * SEC_USEC)
@@ -34,8 +34,8 @@ struct pool {
         uint64_t wanting_since_usec; /* the first run that took a worker not yet replaced; NEVER: none */
         uint64_t last_run_usec;      /* when a run last came or went */
         uint32_t n_failures;         /* failed starts since the last good one */
-        bool fragile;                /* the last one had been ready; it takes more than that to be a good one */
-        uint64_t retry_usec;         /* no start before this */
+        uint32_t n_crashes;  /* workers that ended soon after they were ready, since one proved to be good */
+        uint64_t retry_usec; /* no start before this */
         uint32_t warmup_ms;
         char *last_error;
         bool draining;
@@ -126,7 +126,7 @@ void pool_add(struct pool *pool, struct pool_worker *worker, uint64_t now_usec) 
 /* A worker has proved to be good. */
 static void note_success(struct pool *pool) {
         pool->n_failures = 0;
-        pool->fragile = false;
+        pool->n_crashes = 0;
         pool->retry_usec = 0;
         free(pool->last_error);
         pool->last_error = NULL;
@@ -138,7 +138,7 @@ void pool_ready(struct pool_worker *worker, uint64_t now_usec) {
         move(worker, POOL_STARTING, POOL_IDLE);
         worker->ready_usec = now_usec;
         pool->warmup_ms = (uint32_t)((now_usec - worker->spawned_usec) / MSEC_USEC);
-        if (!pool->fragile)
+        if (!pool->n_crashes)
                 note_success(pool);
 }
 
@@ -155,10 +155,9 @@ void pool_finished(struct pool_worker *worker, uint64_t now_usec) {
 void pool_remove(struct pool_worker *worker, const char *error, uint64_t now_usec) {
         if (worker->state == POOL_STARTING)
                 note_failure(worker->pool, error, now_usec);
-        if (worker->state == POOL_IDLE && now_usec - worker->ready_usec < FRAGILE_USEC) {
+        /* Once may be somebody's kill, again are modules that crash. */
+        if (worker->state == POOL_IDLE && now_usec - worker->ready_usec < PROOF_USEC && worker->pool->n_crashes++)
                 note_failure(worker->pool, error, now_usec);
-                worker->pool->fragile = true;
-        }
         if (worker->state == POOL_BUSY)
                 worker->pool->last_run_usec = now_usec;
         leave(worker);
@@ -170,7 +169,7 @@ int pool_take(struct pool *pool, uint64_t now_usec, struct pool_worker **ret_wor
         if (!worker)
                 return POOL_EMPTY;
         move(worker, POOL_IDLE, POOL_BUSY);
-        if (pool->fragile)
+        if (pool->n_crashes)
                 note_success(pool);
         pool->last_run_usec = now_usec;
         if (pool->wanting_since_usec == NEVER)
@@ -230,11 +229,11 @@ static uint64_t refill(struct pool *pool, uint32_t n_spawns, uint64_t now_usec) 
         return NEVER; /* if some are still missing: a worker that is starting makes room when it is ready or gone */
 }
 
-/* When a fragile pool's oldest worker will have lived long enough. */
+/* When the oldest worker of a pool with crashes will have lived long enough. */
 static uint64_t proof_usec(const struct pool *pool) {
         const struct pool_worker *worker = TAILQ_FIRST(&pool->workers[POOL_IDLE]);
 
-        return pool->fragile && worker ? worker->ready_usec + FRAGILE_USEC : NEVER;
+        return pool->n_crashes && worker ? worker->ready_usec + PROOF_USEC : NEVER;
 }
 
 static uint64_t earlier(uint64_t a_usec, uint64_t b_usec) {

@@ -278,8 +278,11 @@ static void test_workers_that_crash_when_ready_are_failures(void **state) {
 
         (void)state;
         set_up(&fake, 1, 10);
+        make_ready(&fake);
+        forget(&fake, first(&fake, POOL_IDLE), "killed");
         for (int i = 0; i < 5; i++) {
                 make_ready(&fake);
+                assert_int_equal(i == 0, strcmp(pool_state_name(fake.pool), "ready") == 0);
                 fake.now += 100 * MSEC;
                 forget(&fake, first(&fake, POOL_IDLE), "died by signal 11");
                 assert_string_equal(pool_state_name(fake.pool), "degraded");
@@ -306,6 +309,9 @@ static void test_a_run_proves_a_worker_good(void **state) {
         set_up(&fake, 1, 10);
         make_ready(&fake);
         forget(&fake, first(&fake, POOL_IDLE), "killed");
+        make_ready(&fake);
+        forget(&fake, first(&fake, POOL_IDLE), "killed");
+        assert_string_equal(pool_last_error(fake.pool), "killed");
         fake.now = run(&fake);
         make_ready(&fake);
         assert_int_equal(pool_take(fake.pool, fake.now, &worker), 0);
