@@ -48,6 +48,9 @@ enum {
         PROTO_RUN_FD_FIRST,
 };
 
+/* Numbers of fds from here on are a worker's own: a client that has such fds is not served warm. */
+#define PROTO_FD_NUMBERS_END 640
+
 /* STOP's flags. */
 enum {
         PROTO_STOP_NOW = 1 << 0, /* end running scripts too */
@@ -87,7 +90,7 @@ enum {
         F(str, pool)             /* the pool asked for by name, or "" */                                          \
         F(strv, argv)            /* python's arguments, without the program's own name */                         \
         F(strv, env)             /* NAME=value */                                                                 \
-        F(u64v, fd_numbers)      /* the number that each of the client's fds has there */                         \
+        F(u64v, fd_numbers)      /* the number that each of the client's fds has there, ascending */                         \
         F(u32, umask)                                                                                             \
         F(u32, nice)             /* getpriority(2) as the kernel has it: 20 - nice, 1 to 40 */                    \
         F(u64, ignored_signals)                                                                                   \

@@ -9,14 +9,13 @@
 #include "lib/fd.h"
 
 /* Where ours begin, and how far below placeholders reach; less where the limit on fds is small. */
-#define OWN_FIRST 640
 #define PLACEHOLDER_LAST 399
 
 static int own_first(void) {
         struct rlimit limit;
 
-        if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= OWN_FIRST + PROTO_MAX_FDS + 64)
-                return OWN_FIRST;
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= PROTO_FD_NUMBERS_END + PROTO_MAX_FDS + 64)
+                return PROTO_FD_NUMBERS_END;
         return (int)(limit.rlim_cur / 2);
 }
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "lib/pyargs.h"
@@ -193,8 +194,27 @@ static int check_arguments(const struct proto_run *run, const int *fds, struct f
         return r;
 }
 
+/* What a worker, which starts with our limits, cannot become. */
+static int check_process(const struct proto_run *run, struct fit_miss *ret_miss) {
+        uint32_t n_fds = run->fd_numbers.count;
+
+        if (n_fds && wire_u64v_at(&run->fd_numbers, n_fds - 1) >= PROTO_FD_NUMBERS_END)
+                return miss(ret_miss, "fds", "an fd has a number of %d or more", PROTO_FD_NUMBERS_END);
+        for (unsigned resource = 0; geteuid() != 0 && resource < RLIM_NLIMITS; resource++) {
+                struct rlimit ours;
+
+                if (getrlimit((enum __rlimit_resource)resource, &ours) == 0 &&
+                    ours.rlim_max < wire_u64v_at(&run->limits, 2 * resource + 1))
+                        return miss(ret_miss, "limits", "poold has a lower hard limit %u than the client",
+                                    resource);
+        }
+        return 0;
+}
+
 int fit_check(const struct fit *fit, const struct proto_run *run, const int *fds, struct fit_miss *ret_miss) {
         int r = check_arguments(run, fds, ret_miss);
 
+        if (r == 0)
+                r = check_process(run, ret_miss);
         return r ? r : check_environment(fit, run, ret_miss);
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -122,6 +123,17 @@ static void serve_run(struct server *server, struct client *client, struct messa
         }
 }
 
+/* Does it say of its process what a process can be? What a peer sends must not cost a worker. */
+static bool is_sound(const struct proto_run *run, size_t n_fds) {
+        if (run->fd_numbers.count + (size_t)PROTO_RUN_FD_FIRST != n_fds || run->limits.count != 2 * RLIM_NLIMITS ||
+            run->nice < 1 || run->nice > 40 || (uint64_t)run->argv.count + run->env.count > MAX_STRINGS)
+                return false;
+        for (uint32_t i = 1; i < run->fd_numbers.count; i++)
+                if (wire_u64v_at(&run->fd_numbers, i) <= wire_u64v_at(&run->fd_numbers, i - 1))
+                        return false;
+        return true;
+}
+
 static void handle_run(struct server *server, struct client *client, struct message *message) {
         const struct wire_writer payload = {
                 .data = (uint8_t *)message->payload.at,
@@ -129,9 +141,7 @@ static void handle_run(struct server *server, struct client *client, struct mess
         };
         struct proto_run run;
 
-        if (proto_get_run(&message->payload, &run) < 0 ||
-            run.fd_numbers.count != message->fds.n_fds - PROTO_RUN_FD_FIRST ||
-            (uint64_t)run.argv.count + run.env.count > MAX_STRINGS)
+        if (proto_get_run(&message->payload, &run) < 0 || !is_sound(&run, message->fds.n_fds))
                 on_client_closed(client, server);
         else if (server->draining)
                 refuse(server, client, "stopping", "poold is stopping");
