@@ -11,6 +11,7 @@ import subprocess
 import time
 
 PYTHON = "/usr/bin/python3"
+AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n", "--"]  # what to put before a command that needs root
 DEADLINE = 60  # seconds; for what must happen, however busy the machine is
 PR_SET_CHILD_SUBREAPER = 36
 
