@@ -1,9 +1,7 @@
 #include "status.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,26 +89,6 @@ static int add_miss(struct status_pool *pool, struct wire_reader *payload) {
         return miss->reason ? 0 : -ENOMEM;
 }
 
-/*
- * A worker's share of the memory, proc_pid_smaps(5). Adding it up takes the kernel milliseconds for a large process:
- * our time, not poold's. 0 if it has gone meanwhile.
- */
-static uint64_t read_pss_kb(uint32_t pid) {
-        char path[64], line[256];
-        uint64_t pss_kb = 0;
-        FILE *file;
-
-        snprintf(path, sizeof(path), "/proc/%" PRIu32 "/smaps_rollup", pid);
-        file = fopen(path, "re");
-        if (!file)
-                return 0;
-        while (fgets(line, sizeof(line), file))
-                if (strncmp(line, "Pss:", 4) == 0)
-                        pss_kb = strtoull(line + 4, NULL, 10);
-        fclose(file);
-        return pss_kb;
-}
-
 static int add_worker(struct status_pool *pool, struct wire_reader *payload) {
         struct proto_status_worker from;
         struct status_worker *worker;
@@ -124,7 +102,6 @@ static int add_worker(struct status_pool *pool, struct wire_reader *payload) {
                 .pid = from.pid,
                 .state = strdup(from.state),
                 .age_usec = from.age_usec,
-                .pss_kb = read_pss_kb(from.pid),
         };
         return worker->state ? 0 : -ENOMEM;
 }

@@ -14,7 +14,7 @@ struct status_miss {
 struct status_worker {
         uint32_t pid;
         char *state;
-        uint64_t age_usec, pss_kb;
+        uint64_t age_usec;
 };
 
 /* The strings are its own. */

@@ -212,7 +212,7 @@ int main(int argc, char **argv) {
                 return status;
         r = config_load(options.config_path, &config, &errors);
         if (r == CONFIG_INVALID) {
-                fprintf(stderr, "%s", errors);
+                fprintf(stderr, "%s\n", errors);
                 free(errors);
                 return EX_CONFIG;
         }

@@ -9,6 +9,7 @@ import time
 
 WARMUP_SECONDS = 120
 WORKERS = 2
+PAUSE_SECONDS = 0.5  # between two runs, as a person makes it
 
 
 def wait_ready(poold, poolctl):
@@ -27,6 +28,7 @@ def measure(command, runs, prepare=lambda: None):
     seconds = []
     for _ in range(runs):
         prepare()
+        time.sleep(PAUSE_SECONDS)
         start = time.perf_counter()
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         seconds.append(time.perf_counter() - start)
