@@ -16,6 +16,7 @@
 #include "config_keys.h"
 #include "expand.h"
 #include "inifile.h"
+#include "lib/pyargs.h"
 #include "lib/sock.h"
 
 #define MAX_POOL_NAME 64
@@ -216,6 +217,13 @@ static int parse_module(struct parser *parser, const struct config_key *key, con
         return strv_push(slot, strdup(item));
 }
 
+/* They are looked at together, in end_pool(). */
+static int parse_option(struct parser *parser, const struct config_key *key, const char *item, void *slot) {
+        (void)parser;
+        (void)key;
+        return strv_push(slot, strdup(item));
+}
+
 static int parse_env(struct parser *parser, const struct config_key *key, const char *value, void *slot) {
         const char *name = parser->key_name + strlen(CONFIG_ENV_PREFIX), *at = name;
         char *variable;
@@ -235,13 +243,10 @@ static const struct {
         int (*parse)(struct parser *parser, const struct config_key *key, const char *value, void *slot);
         const char *separators;
 } types[] = {
-        [CONFIG_TYPE_NUMBER] = { parse_number, NULL },
-        [CONFIG_TYPE_SECONDS] = { parse_number, NULL },
-        [CONFIG_TYPE_LOG_LEVEL] = { parse_log_level, NULL },
-        [CONFIG_TYPE_PATH] = { parse_path, NULL },
-        [CONFIG_TYPE_PATHS] = { parse_path_item, ":" },
-        [CONFIG_TYPE_MODULES] = { parse_module, "," },
-        [CONFIG_TYPE_ENV] = { parse_env, NULL },
+        [CONFIG_TYPE_NUMBER] = { parse_number, NULL },       [CONFIG_TYPE_SECONDS] = { parse_number, NULL },
+        [CONFIG_TYPE_LOG_LEVEL] = { parse_log_level, NULL }, [CONFIG_TYPE_PATH] = { parse_path, NULL },
+        [CONFIG_TYPE_PATHS] = { parse_path_item, ":" },      [CONFIG_TYPE_MODULES] = { parse_module, "," },
+        [CONFIG_TYPE_OPTIONS] = { parse_option, " \t" },     [CONFIG_TYPE_ENV] = { parse_env, NULL },
 };
 
 /* As the parse functions, for each item of @value that is not empty. */
@@ -304,9 +309,10 @@ static int add_pool(struct parser *parser, const char *name) {
                 .name = strdup(name),
                 .modules = calloc(1, sizeof(char *)),
                 .path = calloc(1, sizeof(char *)),
+                .options = calloc(1, sizeof(char *)),
                 .env = calloc(1, sizeof(char *)),
         };
-        if (!pool->name || !pool->modules || !pool->path || !pool->env)
+        if (!pool->name || !pool->modules || !pool->path || !pool->options || !pool->env)
                 return -ENOMEM;
         return set_defaults(parser, CONFIG_SECTION_POOL);
 }
@@ -317,12 +323,29 @@ static bool is_pool_name(const char *name) {
         return length > 0 && length <= MAX_POOL_NAME && !name[length];
 }
 
-/* Checks what concerns more than one key of a pool, unless one of them has been reported already. */
+static void check_options(struct parser *parser, const struct config_pool *pool) {
+        const struct entry *entry = entry_find(&parser->keys, "options");
+        struct pyargs args;
+        int n = 0;
+
+        if (!entry)
+                return;
+        while (pool->options[n])
+                n++;
+        if (pyargs_parse(pool->options, n, &args) == PYARGS_UNSUPPORTED)
+                report_at(parser, entry->line, "options", "no warm worker can have '%s'", args.unsupported);
+        else if (args.kind != PYARGS_STDIN || args.target[0] || args.first_arg != n)
+                report_at(parser, entry->line, "options", "'%s' is something to run, and not an option",
+                          args.target);
+}
+
+/* Checks what concerns more than one item or key of a pool, unless one of them has been reported already. */
 static void end_pool(struct parser *parser) {
         const struct config_pool *pool = &parser->config->pools[parser->config->n_pools - 1];
         const struct entry *size = entry_find(&parser->keys, "size");
         const struct entry *max_workers = entry_find(&parser->keys, "max_workers");
 
+        check_options(parser, pool);
         if (pool->size <= pool->max_workers || (size && !size->valid) || (max_workers && !max_workers->valid))
                 return;
         if (size)
@@ -549,6 +572,7 @@ void config_free(struct config *config) {
                 free(config->pools[i].name);
                 strv_free(config->pools[i].modules);
                 strv_free(config->pools[i].path);
+                strv_free(config->pools[i].options);
                 strv_free(config->pools[i].env);
         }
         free(config->pools);

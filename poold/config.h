@@ -18,8 +18,9 @@ struct config_pool {
         uint32_t max_workers; /* starting, idle and busy ones */
         uint32_t start_timeout_sec;
         char **modules;
-        char **path; /* absolute */
-        char **env;  /* NAME=value, each name once */
+        char **path;    /* absolute */
+        char **options; /* python's, such that pyargs_parse() takes them */
+        char **env;     /* NAME=value, each name once */
 };
 
 struct config {

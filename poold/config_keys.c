@@ -37,6 +37,10 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
           .help = "What a worker imports, in this order, before it counts as idle." },
         { POOL(path), .name = "path", .type = CONFIG_TYPE_PATHS, .fallback = "", .min = 1, .max = PATH_MAX - 1,
           .reloadable = true, .help = "Folders that come first in the sys.path of the pool's workers." },
+        { POOL(options), .name = "options", .type = CONFIG_TYPE_OPTIONS, .fallback = "", .reloadable = true,
+          .help = "Python's options that workers are started with, such as -O, -I or -X dev. They serve the runs\n"
+                  "that have the same ones. Options that can be applied later, such as -u, -B, -W and\n"
+                  "-X faulthandler, need not be here: every pool serves them." },
         { POOL(start_timeout_sec), .name = "start_timeout", .type = CONFIG_TYPE_SECONDS, .fallback = "60",
           .min = 1, .max = 3600, .reloadable = true,
           .help = "A worker that is not idle by then has failed to start." },
@@ -102,6 +106,7 @@ void config_key_describe(FILE *file, const struct config_key *key) {
                 [CONFIG_TYPE_PATHS] =
                         "absolute paths as above, separated by colons or on lines of their own, indented",
                 [CONFIG_TYPE_MODULES] = "dotted names, separated by commas or on lines of their own, indented",
+                [CONFIG_TYPE_OPTIONS] = "options as on python's command line, separated by spaces",
                 [CONFIG_TYPE_ENV] = "any text, taken as it is",
         };
 

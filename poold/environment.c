@@ -72,13 +72,23 @@ static char **find_in_array(char **array, const char *entry) {
         return NULL;
 }
 
-static const char *find_at_start(const char *entry) {
-        const char *at = at_start.data;
+static const char *find_in_strv(const struct wire_strv *strv, const char *entry) {
+        const char *at = strv->data;
 
-        for (uint32_t i = 0; i < at_start.count; i++, at = wire_strv_next(at))
+        for (uint32_t i = 0; i < strv->count; i++, at = wire_strv_next(at))
                 if (same_name(at, entry))
                         return at;
         return NULL;
+}
+
+const char *environment_value(const struct wire_strv *env, const char *name) {
+        const char *entry = find_in_strv(env, name), *equals = entry ? strchr(entry, '=') : NULL;
+
+        return equals ? equals + 1 : NULL;
+}
+
+const char *environment_at_start(const char *name) {
+        return environment_value(&at_start, name);
 }
 
 static size_t array_length(char **array) {
@@ -92,7 +102,7 @@ static size_t array_length(char **array) {
 /* Sets in @array what was added or changed here since the start, unless the client has a value of its own. */
 static void carry_over_set(char **array) {
         for (char **ours = environ; ours && *ours; ours++) {
-                const char *before = find_at_start(*ours);
+                const char *before = find_in_strv(&at_start, *ours);
                 char **theirs;
 
                 if (before && strcmp(before, *ours) == 0)

@@ -11,6 +11,12 @@
 /* Remembers what this process was started with. Returns 0 or negative errno. */
 int environment_remember(void);
 
+/* The value that @name had then; NULL if it was not set. */
+const char *environment_at_start(const char *name);
+
+/* The value that @name has in @env, NAME=value; NULL if it is not set there. */
+const char *environment_value(const struct wire_strv *env, const char *name);
+
 /*
  * Makes @env (NAME=value, which must live as long as the process) the environment.
  * Returns 0, or negative: -errno, or -ENOTRECOVERABLE with a Python exception set.

@@ -23,8 +23,22 @@ static const char *const import_time[] = {
         "PYTORCH_*", "ROCR_*",     "TF_*",         "TORCH_*", "VECLIB_*",       "XLA_*",
 };
 
+/*
+ * Of them, those whose effect a worker that was started without them has all the same, see options.c: as long as they
+ * are not set for the pool.
+ */
+static const char *const late[] = { "PYTHONFAULTHANDLER", "PYTHONIOENCODING", "PYTHONPATH", "PYTHONSAFEPATH",
+                                    "PYTHONWARNINGS" };
+
+/* And those for which the pool's value does not matter, since it is not used, undone, or read when it is needed. */
+static const char *const never_early[] = { "PYTHONASYNCIODEBUG", "PYTHONBREAKPOINT", "PYTHONDONTWRITEBYTECODE",
+                                           "PYTHONSTARTUP", "PYTHONUNBUFFERED" };
+
 struct fit {
-        char **sensitive; /* of the pool's environment, borrowed strings, NULL-terminated */
+        char *const *options; /* borrowed */
+        int n_options;
+        bool ignores_python; /* -E or -I: PYTHON* have no effect */
+        char **sensitive;    /* of the pool's environment, borrowed strings, NULL-terminated */
         size_t n_sensitive;
         char *locale;
 };
@@ -35,11 +49,25 @@ static bool matches(const char *variable, const char *pattern) {
         return strncmp(variable, pattern, length) == 0 && (pattern[length] == '*' || variable[length] == '=');
 }
 
-static bool is_sensitive(const char *variable) {
-        for (size_t i = 0; i < sizeof(import_time) / sizeof(import_time[0]); i++)
-                if (variable[0] == import_time[i][0] && matches(variable, import_time[i]))
+static bool is_one_of(const char *variable, const char *const *patterns, size_t n_patterns) {
+        for (size_t i = 0; i < n_patterns; i++)
+                if (variable[0] == patterns[i][0] && matches(variable, patterns[i]))
                         return true;
         return false;
+}
+
+#define IS_ONE_OF(variable, patterns) is_one_of(variable, patterns, sizeof(patterns) / sizeof((patterns)[0]))
+
+static bool is_late(const char *variable) {
+        return IS_ONE_OF(variable, late);
+}
+
+static bool is_sensitive(const struct fit *fit, const char *variable) {
+        if (!IS_ONE_OF(variable, import_time) || IS_ONE_OF(variable, never_early))
+                return false;
+        if (fit->ignores_python && matches(variable, "PYTHON*"))
+                return false;
+        return !is_late(variable) || strchr(variable, '=')[1]; /* an empty one is as good as none */
 }
 
 /* The locale that an interpreter starts with: LC_ALL, else LC_CTYPE, else LANG (setlocale(3)), as NAME=value. */
@@ -70,20 +98,26 @@ static const char *locale_of(const struct locale *locale) {
         return "=";
 }
 
-struct fit *fit_new(char *const *envp) {
+struct fit *fit_new(char *const *envp, char *const *options) {
         struct fit *fit = calloc(1, sizeof(*fit));
+        struct pyargs args;
         struct locale locale = { 0 };
         size_t n = 0;
 
         if (!fit)
                 return NULL;
+        fit->options = options;
+        while (options[fit->n_options])
+                fit->n_options++;
+        pyargs_parse(options, fit->n_options, &args);
+        fit->ignores_python = args.start.ignore_environment;
         while (envp[n])
                 n++;
         fit->sensitive = calloc(n + 1, sizeof(char *));
         if (!fit->sensitive)
                 return fit_free(fit);
         for (size_t i = 0; i < n; i++) {
-                if (is_sensitive(envp[i]))
+                if (is_sensitive(fit, envp[i]))
                         fit->sensitive[fit->n_sensitive++] = envp[i];
                 locale_note(&locale, envp[i]);
         }
@@ -153,9 +187,11 @@ static int check_environment(const struct fit *fit, const struct proto_run *run,
                 if (!run->pool[0] && (matches(variable, "VIRTUAL_ENV") || matches(variable, "CONDA_PREFIX")))
                         return miss(ret_miss, "interpreter", "%.*s is activated, and no pool has its interpreter",
                                     name_length(variable), variable);
-                if (!is_sensitive(variable))
+                if (!is_sensitive(fit, variable))
                         continue;
                 ours = find_same_name(fit, variable);
+                if (!ours && is_late(variable))
+                        continue;
                 if (!ours || strcmp(ours, variable) != 0)
                         return miss(ret_miss, "environment", "%.*s is %s in the pool's workers",
                                     name_length(variable), variable, ours ? "different" : "not set");
@@ -179,7 +215,8 @@ static bool reads_terminal(const struct proto_run *run, const int *fds) {
         return false;
 }
 
-static int check_arguments(const struct proto_run *run, const int *fds, struct fit_miss *ret_miss) {
+static int check_arguments(const struct fit *fit, const struct proto_run *run, const int *fds,
+                           struct fit_miss *ret_miss) {
         char **argv = wire_strv_to_array(&run->argv, 0);
         struct pyargs args;
         int r = 0;
@@ -187,7 +224,11 @@ static int check_arguments(const struct proto_run *run, const int *fds, struct f
         if (!argv)
                 return -ENOMEM;
         if (pyargs_parse(argv, (int)run->argv.count, &args) == PYARGS_UNSUPPORTED)
-                r = miss(ret_miss, "options", "option %s is read when the interpreter starts", args.unsupported);
+                r = miss(ret_miss, "options", "no warm worker can have the option %.100s", args.unsupported);
+        else if (!pyargs_same_start(argv, (int)run->argv.count, fit->options, fit->n_options))
+                r = miss(ret_miss, "options",
+                         "the options that act at the interpreter's start are not the pool's%s",
+                         fit->n_options ? "" : ", which has none");
         else if (args.kind == PYARGS_STDIN && reads_terminal(run, fds))
                 r = miss(ret_miss, "interactive", "the interactive interpreter is not kept warm");
         free(argv);
@@ -212,7 +253,7 @@ static int check_process(const struct proto_run *run, struct fit_miss *ret_miss)
 }
 
 int fit_check(const struct fit *fit, const struct proto_run *run, const int *fds, struct fit_miss *ret_miss) {
-        int r = check_arguments(run, fds, ret_miss);
+        int r = check_arguments(fit, run, fds, ret_miss);
 
         if (r == 0)
                 r = check_process(run, ret_miss);

@@ -9,8 +9,11 @@
 
 struct fit;
 
-/* What one pool's workers are like: @envp, the environment that they start with, is borrowed. NULL: no memory. */
-struct fit *fit_new(char *const *envp);
+/*
+ * What one pool's workers are like: @envp, the environment that they start with, and @options, python's options that
+ * pyargs_parse() takes, are borrowed. NULL: no memory.
+ */
+struct fit *fit_new(char *const *envp, char *const *options);
 /* Returns NULL. */
 struct fit *fit_free(struct fit *fit);
 

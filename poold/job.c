@@ -174,7 +174,7 @@ static int parse_arguments(const struct proto_run *context, struct python_run *r
         if (!run->argv)
                 return -ENOMEM;
         if (pyargs_parse(run->argv, run->argc, &run->args))
-                return decline(why, "options", "%s acts at the start of an interpreter", run->args.unsupported);
+                return decline(why, "options", "no warm worker can have the option %s", run->args.unsupported);
         return 0;
 }
 
@@ -212,7 +212,7 @@ static int prepare(struct message *message, struct proto_run *context, struct py
                 r = check_stdin(run, find_stdin(&message->fds, &context->fd_numbers), why);
         if (r == 0)
                 r = context_adopt(context, message->fds.fds[PROTO_RUN_FD_CWD], why);
-        return r ? r : python_prepare(run, why);
+        return r ? r : python_prepare(run, &context->env, why);
 }
 
 /* The client's connection is the last fd. Returns 0 or negative errno. */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "lib/log.h"
+#include "lib/pyargs.h"
 #include "worker.h"
 
 struct member {
@@ -23,6 +24,7 @@ struct live_pool {
         struct fit *fit;
         struct stats stats;
         char **envp; /* what its workers start with; the strings are borrowed */
+        char **argv; /* likewise; the strings are its own, but for the first */
 };
 
 static struct member *member_of(struct pool_worker *policy) {
@@ -123,6 +125,7 @@ static int start_process(struct member *member) {
         char *modules_owned = NULL, *path_owned = NULL;
         struct worker_command command = {
                 .program = settings->worker_program,
+                .argv = member->pool->argv,
                 .envp = member->pool->envp,
                 .setup.pool = settings->config->name,
         };
@@ -198,6 +201,35 @@ static char **make_environment(const struct config_pool *config) {
         return envp;
 }
 
+/* One word for each option that acts at the interpreter's start; the others are applied to each run. NULL: no memory. */
+static char **make_arguments(char *const *options) {
+        struct pyargs_cursor cursor = { 0 };
+        struct pyargs_option option;
+        size_t n_letters = 0, n = 1;
+        int n_options = 0;
+        char **argv;
+
+        for (; options[n_options]; n_options++)
+                n_letters += strlen(options[n_options]);
+        argv = calloc(n_letters + 2, sizeof(*argv));
+        if (argv)
+                argv[0] = (char *)"poold-worker";
+        while (argv && pyargs_next(options, n_options, &cursor, &option) > 0) {
+                if (!pyargs_is_start(&option))
+                        continue;
+                if (asprintf(&argv[n], "-%c%s", option.letter, option.argument ? option.argument : "") < 0)
+                        argv[n] = NULL;
+                n++;
+        }
+        return argv;
+}
+
+static void free_arguments(char **argv) {
+        for (size_t i = 1; argv && argv[i]; i++)
+                free(argv[i]);
+        free(argv);
+}
+
 struct live_pool *live_pool_new(const struct live_pool_settings *settings) {
         const struct config_pool *config = settings->config;
         const struct pool_settings policy_settings = {
@@ -212,9 +244,10 @@ struct live_pool *live_pool_new(const struct live_pool_settings *settings) {
         pool->settings = *settings;
         pool->policy = pool_new(config->name, &policy_settings, &pool_actions, pool);
         pool->envp = make_environment(config);
+        pool->argv = make_arguments(config->options);
         if (pool->envp)
-                pool->fit = fit_new(pool->envp);
-        return pool->policy && pool->fit ? pool : live_pool_free(pool);
+                pool->fit = fit_new(pool->envp, config->options);
+        return pool->policy && pool->fit && pool->argv ? pool : live_pool_free(pool);
 }
 
 static void free_members(struct pool *policy) {
@@ -237,6 +270,7 @@ struct live_pool *live_pool_free(struct live_pool *pool) {
         pool_free(pool->policy);
         fit_free(pool->fit);
         stats_fini(&pool->stats);
+        free_arguments(pool->argv);
         free(pool->envp);
         free(pool);
         return NULL;

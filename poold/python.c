@@ -12,6 +12,7 @@
 
 #include "environment.h"
 #include "finish.h"
+#include "options.h"
 #include "script.h"
 #include "shadow.h"
 #include "streams.h"
@@ -110,8 +111,8 @@ int python_preload(const struct proto_setup *setup, struct python_failure *ret_f
                 errno = -r;
                 PyErr_SetFromErrno(PyExc_OSError);
         }
-        if (r < 0 || !before || !main_before || extend_path(&setup->path) < 0 ||
-            import_all(&setup->modules, &failed) < 0 || warm_up() < 0 ||
+        if (r < 0 || !before || !main_before || extend_path(&setup->path) < 0 || options_watch() < 0 ||
+            import_all(&setup->modules, &failed) < 0 || options_unwatch() < 0 || warm_up() < 0 ||
             restore_dict(main_names, main_before) < 0 || shadow_remember(before) < 0 || finish_remember() < 0) {
                 ret_failure->module = strdup(failed);
                 ret_failure->traceback = print_to_string();
@@ -160,15 +161,19 @@ static int check_module(const char *name, struct decline *why) {
         return 0;
 }
 
-int python_prepare(struct python_run *run, struct decline *why) {
-        int r = 0;
+int python_prepare(struct python_run *run, const struct wire_strv *env, struct decline *why) {
+        int r;
 
         run->code = run->filename = NULL;
-        run->folder = first_folder(&run->args);
+        run->folder = NULL;
+        r = options_adopt(&run->args, run->argv, run->argc, env, &run->streams, why);
+        if (r == 0)
+                run->folder = first_folder(&run->args);
         if (run->folder)
                 r = shadow_check(run->folder, why);
         if (r == 0 && run->args.kind == PYARGS_SCRIPT)
-                r = script_compile_file(run->args.target, &run->code, &run->filename, why);
+                r = script_compile_file(run->args.target, run->args.skip_first_line, &run->code, &run->filename,
+                                        why);
         else if (r == 0 && run->args.kind == PYARGS_COMMAND)
                 r = script_compile_command(run->args.target, &run->code, why);
         else if (r == 0 && run->args.kind == PYARGS_MODULE)
@@ -217,12 +222,6 @@ static int set_path(const struct python_run *run) {
         return entry ? PyList_Insert(PySys_GetObject("path"), 0, entry) : -1;
 }
 
-static bool is_set(const char *name) {
-        const char *value = getenv(name);
-
-        return value && *value;
-}
-
 /* A signal that the client ignores is one that Python knows to be ignored. */
 static int ignore_signals(uint64_t ignored) {
         _cleanup_pyref_ PyObject *module = ignored ? PyImport_ImportModule("_signal") : NULL, *ignore = NULL;
@@ -247,10 +246,7 @@ static int become(const struct python_run *run, const struct proto_run *context)
                 }
                 return -1;
         }
-        if (streams_adopt(run->args.unbuffered || is_set("PYTHONUNBUFFERED")) < 0)
-                return -1;
-        if ((run->args.dont_write_bytecode || is_set("PYTHONDONTWRITEBYTECODE")) &&
-            PySys_SetObject("dont_write_bytecode", Py_True) < 0)
+        if (streams_adopt(&run->streams) < 0)
                 return -1;
         if (ignore_signals(context->ignored_signals) < 0 || set_arguments(run) < 0)
                 return -1;

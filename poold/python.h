@@ -8,6 +8,7 @@
 #include "decline.h"
 #include "lib/proto.h"
 #include "lib/pyargs.h"
+#include "streams.h"
 
 /* What a preload failed with. Strings are malloc()ed; python_failure_fini() frees them. */
 struct python_failure {
@@ -25,17 +26,18 @@ struct python_run {
         struct pyargs args;
         char **argv; /* all of python's arguments, NULL-terminated; must live as long as the process */
         int argc;
-        char *folder;             /* for sys.path[0], NULL for none */
+        char *folder; /* for sys.path[0], NULL for none */
+        struct stream_settings streams;
         struct _object *code;     /* compiled, NULL for a module and standard input */
         struct _object *filename; /* of a script */
 };
 
 /*
  * Everything that can be found out before the run is claimed, declining "script", "syntax", "warnings", "shadow",
- * "module". Nothing can be seen of it. args, argv and argc of @run are set. Returns 0, DECLINED or negative
- * (printed).
+ * "module", "options". Nothing can be seen of it. args, argv and argc of @run are set, @env must live as long as the
+ * process. Returns 0, DECLINED or negative (printed).
  */
-int python_prepare(struct python_run *run, struct decline *decline);
+int python_prepare(struct python_run *run, const struct wire_strv *env, struct decline *decline);
 
 /* Runs to the end and returns the wait status that python3 would have had. The process is the client's by now. */
 int python_run(struct python_run *run, const struct proto_run *context);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "capture.h"
 #include "lib/fd.h"
 
 /* The end record of a zip file with the longest comment it can have. */
@@ -39,35 +40,19 @@ static int decline_exception(struct decline *why, const char *reason) {
         return decline(why, reason, "%s", bytes ? PyBytes_AsString(bytes) : "it does not compile");
 }
 
-static PyObject *new_capture(void) {
-        _cleanup_pyref_ PyObject *io = PyImport_ImportModule("io");
-
-        return io ? PyObject_CallMethod(io, "StringIO", NULL) : NULL;
-}
-
-static bool has_text(PyObject *capture) {
-        _cleanup_pyref_ PyObject *at = PyObject_CallMethod(capture, "tell", NULL);
-        bool empty = at && PyLong_AsLong(at) == 0;
-
-        PyErr_Clear();
-        return !empty;
-}
-
 /* Compiling may warn, as the filters want it. Nothing may be seen of that before the claim, so it is caught. */
 static int compile_quietly(PyObject *source, PyObject *filename, PyObject **ret_code, struct decline *why) {
-        _cleanup_pyref_ PyObject *capture = new_capture(), *code = NULL;
-        PyObject *saved = PySys_GetObject("stderr");
+        _cleanup_pyref_ PyObject *code = NULL;
+        struct capture capture;
+        bool has_warned;
 
-        if (!capture)
+        if (capture_begin(&capture) < 0)
                 return -1;
-        Py_XINCREF(saved);
-        PySys_SetObject("stderr", capture);
         code = compile_source(source, filename);
-        PySys_SetObject("stderr", saved);
-        Py_XDECREF(saved);
+        has_warned = capture_end(&capture);
         if (!code)
                 return decline_exception(why, "syntax");
-        if (has_text(capture))
+        if (has_warned)
                 return decline(why, "warnings", "compiling it warns");
         *ret_code = pyref_steal(&code);
         return 0;
@@ -120,7 +105,14 @@ static bool is_process_path(const char *path) {
         return strncmp(path, "/dev/", 5) == 0 || strncmp(path, "/proc/", 6) == 0;
 }
 
-static int read_script(const char *path, PyObject **ret_source, struct decline *why) {
+/* All but the first line, whose end stays, for the numbers of the others. */
+static PyObject *make_source(const char *data, size_t n_bytes, bool skip_first_line) {
+        const char *end = data + n_bytes, *start = skip_first_line ? memchr(data, '\n', n_bytes) : data;
+
+        return PyBytes_FromStringAndSize(start ? start : end, start ? end - start : 0);
+}
+
+static int read_script(const char *path, bool skip_first_line, PyObject **ret_source, struct decline *why) {
         _cleanup_fd_ int fd = -1;
         struct stat st;
         size_t n_bytes;
@@ -140,7 +132,7 @@ static int read_script(const char *path, PyObject **ret_source, struct decline *
         if (is_zip(data, n_bytes) || memchr(data, 0, n_bytes))
                 r = decline(why, "script", "%s: not a plain source file", path);
         else
-                *ret_source = PyBytes_FromStringAndSize(data, (Py_ssize_t)n_bytes);
+                *ret_source = make_source(data, n_bytes, skip_first_line);
         free(data);
         return r ? r : *ret_source ? 0 : -1;
 }
@@ -157,11 +149,12 @@ static PyObject *absolute_path(const char *path) {
         return folder && name ? PyUnicode_FromFormat("%U/%U", folder, name) : NULL;
 }
 
-int script_compile_file(const char *path, PyObject **ret_code, PyObject **ret_filename, struct decline *why) {
+int script_compile_file(const char *path, bool skip_first_line, PyObject **ret_code, PyObject **ret_filename,
+                        struct decline *why) {
         _cleanup_pyref_ PyObject *source = NULL, *filename = NULL;
         int r;
 
-        r = read_script(path, &source, why);
+        r = read_script(path, skip_first_line, &source, why);
         if (r)
                 return r;
         filename = absolute_path(path);

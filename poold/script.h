@@ -7,14 +7,17 @@
 
 #include <Python.h>
 
+#include <stdbool.h>
+
 #include "decline.h"
 
 /*
- * Compiles the file at @path, declining "script", "syntax" or "warnings". *ret_code and *ret_filename (as python3
+ * Compiles the file at @path, its first line blank if @skip_first_line, declining "script", "syntax" or "warnings". *ret_code and *ret_filename (as python3
  * puts it into __file__: absolute) are new references.
  * Returns 0, DECLINED, or -1 with a Python exception set.
  */
-int script_compile_file(const char *path, PyObject **ret_code, PyObject **ret_filename, struct decline *decline);
+int script_compile_file(const char *path, bool skip_first_line, PyObject **ret_code, PyObject **ret_filename,
+                        struct decline *decline);
 
 /* The same for the code behind -c. */
 int script_compile_command(const char *command, PyObject **ret_code, struct decline *decline);

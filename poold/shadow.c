@@ -9,8 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Top-level name to the folder that the module came from, as bytes; "" where it came from none in particular. */
-static PyObject *preloaded;
+/*
+ * Top-level name to the folder that the module came from, as bytes; "" where it came from none in particular: what the
+ * preload has brought, and all there is.
+ */
+static PyObject *preloaded, *loaded;
 
 static void strip_last(char *path) {
         char *slash = strrchr(path, '/');
@@ -53,22 +56,27 @@ static bool is_top_level(PyObject *name) {
 
 int shadow_remember(PyObject *before) {
         _cleanup_pyref_ PyObject *modules = PyDict_Copy(PyImport_GetModuleDict()), *found = PyDict_New();
+        _cleanup_pyref_ PyObject *all = PyDict_New();
         PyObject *name, *module; /* borrowed */
         Py_ssize_t at = 0;
 
-        if (!modules || !found)
+        if (!modules || !found || !all)
                 return -1;
         while (PyDict_Next(modules, &at, &name, &module)) {
                 _cleanup_pyref_ PyObject *folder = NULL;
 
-                if (!is_top_level(name) || PyDict_Contains(before, name))
+                if (!is_top_level(name))
                         continue;
                 folder = folder_of(module);
-                if (folder && PyDict_SetItem(found, name, folder) < 0)
+                if (!folder)
+                        continue;
+                if (PyDict_SetItem(all, name, folder) < 0 ||
+                    (PyDict_Contains(before, name) == 0 && PyDict_SetItem(found, name, folder) < 0))
                         return -1;
         }
         PyErr_Clear();
         preloaded = pyref_steal(&found);
+        loaded = pyref_steal(&all);
         return 0;
 }
 
@@ -95,17 +103,17 @@ static bool is_package(int folder, const char *name) {
         return false;
 }
 
-/* The folder (borrowed) of the module whose name the file @name begins with, or NULL if there is none. */
-static PyObject *find_preloaded(const char *name) {
+/* The folder (borrowed) of the one of @modules whose name the file @name begins with, or NULL if there is none. */
+static PyObject *find_module(PyObject *modules, const char *name) {
         _cleanup_pyref_ PyObject *key = PyUnicode_DecodeFSDefaultAndSize(name, (Py_ssize_t)strcspn(name, "."));
-        PyObject *folder = key ? PyDict_GetItemWithError(preloaded, key) : NULL;
+        PyObject *folder = key ? PyDict_GetItemWithError(modules, key) : NULL;
 
         PyErr_Clear();
         return folder;
 }
 
-static bool is_shadow(DIR *dir, const char *folder, const char *name) {
-        PyObject *loaded_from = name[0] == '.' ? NULL : find_preloaded(name);
+static bool is_shadow(PyObject *modules, DIR *dir, const char *folder, const char *name) {
+        PyObject *loaded_from = name[0] == '.' ? NULL : find_module(modules, name);
         bool is_same;
         char *path;
 
@@ -117,21 +125,27 @@ static bool is_shadow(DIR *dir, const char *folder, const char *name) {
         return !is_same;
 }
 
-int shadow_check(const char *folder, struct decline *why) {
+static int check(PyObject *modules, const char *folder, struct decline *why) {
         struct dirent *entry;
         DIR *dir;
         int r = 0;
 
-        if (!preloaded || PyDict_Size(preloaded) == 0)
+        if (!modules || PyDict_Size(modules) == 0)
                 return 0;
-        if (!*folder)
-                folder = ".";
         dir = opendir(folder);
         if (!dir)
                 return 0; /* python3 would not find anything there either */
         while (r == 0 && (entry = readdir(dir)))
-                if (is_shadow(dir, folder, entry->d_name))
+                if (is_shadow(modules, dir, folder, entry->d_name))
                         r = decline(why, "shadow", "%s/%s: the pool has loaded another", folder, entry->d_name);
         closedir(dir);
         return r;
+}
+
+int shadow_check(const char *folder, struct decline *why) {
+        return check(preloaded, *folder ? folder : ".", why);
+}
+
+int shadow_check_all(const char *folder, struct decline *why) {
+        return check(loaded, folder, why);
 }

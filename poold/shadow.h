@@ -16,3 +16,6 @@ int shadow_remember(PyObject *before);
 /* Declines ("shadow") if @folder ("" is the current one) has a module of such a name. 0, DECLINED, or -1 and
  * exception. */
 int shadow_check(const char *folder, struct decline *decline);
+
+/* The same for a folder of PYTHONPATH, which python3 has from its start: of all modules that are loaded. */
+int shadow_check_all(const char *folder, struct decline *decline);

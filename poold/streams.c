@@ -60,14 +60,31 @@ static int init_buffer(PyObject *buffer, PyObject *raw) {
         return init_again(buffer, arguments, NULL);
 }
 
-static int init_text(const struct stream *stream, PyObject *text, PyObject *buffer, bool unbuffered) {
+/* New reference: what the settings say, else what @text has. */
+static PyObject *encoding_of(const struct stream_settings *settings, PyObject *text) {
+        if (!settings->encoding)
+                return PyObject_GetAttrString(text, "encoding");
+        Py_INCREF(settings->encoding);
+        return settings->encoding;
+}
+
+/* Likewise; standard error never fails. */
+static PyObject *errors_of(const struct stream *stream, const struct stream_settings *settings, PyObject *text) {
+        if (!settings->errors || stream->fd == STDERR_FILENO)
+                return PyObject_GetAttrString(text, "errors");
+        return PyUnicode_DecodeFSDefault(settings->errors);
+}
+
+static int init_text(const struct stream *stream, PyObject *text, PyObject *buffer,
+                     const struct stream_settings *settings) {
+        bool unbuffered = settings->unbuffered;
         bool line_buffering = !unbuffered && (isatty(stream->fd) || stream->fd == STDERR_FILENO);
-        _cleanup_pyref_ PyObject *encoding = PyObject_GetAttrString(text, "encoding"), *errors = NULL;
+        _cleanup_pyref_ PyObject *encoding = encoding_of(settings, text), *errors = NULL;
         _cleanup_pyref_ PyObject *arguments = NULL;
 
         if (!encoding)
                 return -1;
-        errors = PyObject_GetAttrString(text, "errors");
+        errors = errors_of(stream, settings, text);
         if (!errors)
                 return -1;
         /* As create_stdio() of CPython: nothing translates newlines, on standard input neither. */
@@ -88,7 +105,7 @@ static PyObject *new_writer(PyObject *raw) {
         return size ? PyObject_CallMethod(io, "BufferedWriter", "OO", raw, size) : NULL;
 }
 
-static int init_stream(const struct stream *stream, PyObject *text, bool unbuffered) {
+static int init_stream(const struct stream *stream, PyObject *text, const struct stream_settings *settings) {
         _cleanup_pyref_ PyObject *buffer = PyObject_GetAttrString(text, "buffer"), *raw = NULL, *writer = NULL;
 
         if (!buffer)
@@ -96,15 +113,15 @@ static int init_stream(const struct stream *stream, PyObject *text, bool unbuffe
         raw = new_raw(stream);
         if (!raw)
                 return -1;
-        if (stream->is_output && unbuffered)
-                return init_text(stream, text, raw, true);
+        if (stream->is_output && settings->unbuffered)
+                return init_text(stream, text, raw, settings);
         if (!PyObject_HasAttrString(buffer, "raw")) {
                 writer = new_writer(raw);
-                return writer ? init_text(stream, text, writer, false) : -1;
+                return writer ? init_text(stream, text, writer, settings) : -1;
         }
         if (init_buffer(buffer, raw) < 0)
                 return -1;
-        return init_text(stream, text, buffer, unbuffered);
+        return init_text(stream, text, buffer, settings);
 }
 
 /* Where a module has put something of its own in the place of sys.stdout, that is left, as python3 would have it.
@@ -127,8 +144,8 @@ static void adopt_c_streams(bool unbuffered) {
         setvbuf(stdout, NULL, mode, BUFSIZ);
 }
 
-int streams_adopt(bool unbuffered) {
-        adopt_c_streams(unbuffered);
+int streams_adopt(const struct stream_settings *settings) {
+        adopt_c_streams(settings->unbuffered);
         for (size_t i = 0; i < sizeof(streams) / sizeof(streams[0]); i++) {
                 PyObject *text = PySys_GetObject(streams[i].dname); /* borrowed */
                 int r;
@@ -139,7 +156,7 @@ int streams_adopt(bool unbuffered) {
                 if (fd_set_cloexec(streams[i].fd, false) < 0)
                         r = close_stream(&streams[i], text);
                 else
-                        r = init_stream(&streams[i], text, unbuffered);
+                        r = init_stream(&streams[i], text, settings);
                 Py_DECREF(text);
                 if (r < 0)
                         return -1;

@@ -33,7 +33,6 @@ static void on_control(void *data, unsigned events);
 static void on_kill_timer(void *data, unsigned events);
 
 static int start_process(struct worker *worker, const struct worker_command *command) {
-        char *argv[] = { (char *)"poold-worker", NULL };
         _cleanup_writer_ struct wire_writer setup = { 0 };
         _cleanup_fd_ int theirs = -1;
         int r, pair[2];
@@ -49,7 +48,7 @@ static int start_process(struct worker *worker, const struct worker_command *com
         r = channel_send(worker->control, PROTO_SETUP, &setup, NULL);
         if (r < 0)
                 return r;
-        return spawn(command->program, argv, command->envp, theirs, &worker->pid, &worker->pidfd);
+        return spawn(command->program, command->argv, command->envp, theirs, &worker->pid, &worker->pidfd);
 }
 
 static int watch(struct worker *worker) {

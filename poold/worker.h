@@ -24,6 +24,7 @@ struct worker_events {
 
 struct worker_command {
         const char *program;
+        char *const *argv; /* with the program's name */
         char *const *envp;
         struct proto_setup setup;
 };

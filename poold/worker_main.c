@@ -12,27 +12,27 @@
 /* poold spawns us with our socket there. */
 #define CONTROL_FD 3
 
-static PyStatus start_interpreter(void) {
+/* @argv are python's options that act at its start. Decoding them needs the interpreter's encoding: they come first. */
+static PyStatus start_interpreter(int argc, char **argv) {
         PyConfig config;
         PyStatus status;
 
         PyConfig_InitPythonConfig(&config);
-        config.parse_argv = 0;
-        status = PyConfig_SetBytesString(&config, &config.program_name, POOLD_PYTHON);
+        status = PyConfig_SetBytesArgv(&config, argc, argv);
         if (!PyStatus_Exception(status))
-                status = PyConfig_SetBytesArgv(&config, 1, (char *[]){ (char *)"" });
+                status = PyConfig_SetBytesString(&config, &config.program_name, POOLD_PYTHON);
         if (!PyStatus_Exception(status))
                 status = Py_InitializeFromConfig(&config);
         PyConfig_Clear(&config);
         return status;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
         uint64_t started_usec = job_now_usec();
         PyStatus status;
 
         patience_set(true);
-        status = start_interpreter();
+        status = start_interpreter(argc, argv);
         if (PyStatus_Exception(status))
                 Py_ExitStatusException(status);
         job_die(job_main(CONTROL_FD, started_usec));

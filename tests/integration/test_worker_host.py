@@ -99,7 +99,7 @@ SAME = [
 
 DECLINED = [
     (["nosuch.py"], "script"), (["folder"], "script"), (["nul.py"], "script"), (["/dev/stdin"], "script"),
-    (["syntax.py"], "syntax"), (["-c", "x = ="], "syntax"), (["warns.py"], "warnings"), (["-O", "state.py"], "options"),
+    (["syntax.py"], "syntax"), (["-c", "x = ="], "syntax"), (["warns.py"], "warnings"), (["-v", "state.py"], "options"),
 ]
 
 

@@ -196,6 +196,8 @@ static void test_every_key(void **state) {
                            "max_workers = 4096\r\n"
                            "modules = numpy, torch,os.path   ; in order\r\n"
                            "path = ~/models:%h/x: /y \r\n"
+                           "options = -X faulthandler\t-IOO \r\n"
+                           "    -Xdev\r\n"
                            "start_timeout = 1\r\n"
                            "env.OMP_NUM_THREADS = 4\r\n"
                            "env._x1 = %t ~ a;b = \"c\", d\r\n"
@@ -211,6 +213,7 @@ static void test_every_key(void **state) {
         assert_int_equal(config->pools[0].max_workers, 4096);
         assert_int_equal(config->pools[0].start_timeout_sec, 1);
         assert_strv(config->pools[0].modules, "numpy|torch|os.path|");
+        assert_strv(config->pools[0].options, "-X|faulthandler|-IOO|-Xdev|");
         assert_strv(config->pools[0].env, "OMP_NUM_THREADS=4|_x1=%t ~ a;b = \"c\", d|EMPTY=|");
         config_free(config);
 }
@@ -321,6 +324,18 @@ static void test_bad_lists(void **state) {
                       ":6: section [pool:a], key path: '~bob/x' is not an absolute path\n"
                       ":7: section [pool:a], key path: '%x/y' has a % that is not %t, %h or %%\n"
                       ":7: section [pool:a], key path: '/z%' has a % that is not %t, %h or %%");
+}
+
+static void test_bad_options(void **state) {
+        (void)state;
+        assert_errors("[pool:a]\noptions = -O -c pass\n"
+                      "[pool:b]\nsize = 1\noptions = -I\n    -z\n"
+                      "[pool:c]\noptions = -O x.py\n"
+                      "[pool:d]\noptions = -uX\n",
+                      ":2: section [pool:a], key options: 'pass' is something to run, and not an option\n"
+                      ":5: section [pool:b], key options: no warm worker can have '-z'\n"
+                      ":8: section [pool:c], key options: 'x.py' is something to run, and not an option\n"
+                      ":10: section [pool:d], key options: no warm worker can have '-uX'");
 }
 
 static void test_bad_paths(void **state) {
@@ -653,6 +668,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test_setup_teardown(test_numbers, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_size_and_max_workers, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_bad_lists, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_bad_options, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_bad_paths, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_unknown_keys, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_twice, set_up, tear_down),

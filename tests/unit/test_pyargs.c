@@ -2,6 +2,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -63,28 +64,51 @@ static void test_options(void **state) {
         expect(ARGV("-c", ""), PYARGS_COMMAND, "", 2, "");
 }
 
+static void test_start(void **state) {
+        struct pyargs args;
+        char **argv = ARGV("-OIbbd", "-O", "-E", "-s", "-S", "-R", "-x", "-P", "-W", "-x", "-Xdev", "x.py");
+
+        (void)state;
+        assert_int_equal(pyargs_parse(argv, count(argv), &args), 0);
+        assert_string_equal(args.target, "x.py");
+        assert_int_equal(args.start.optimize, 2);
+        assert_int_equal(args.start.bytes_warning, 2);
+        assert_int_equal(args.start.debug, 1);
+        assert_true(args.start.isolated && args.start.ignore_environment && args.start.no_user_site);
+        assert_true(args.start.no_site && args.start.random_hash && args.safe_path && args.skip_first_line);
+}
+
+static bool same(char **a, char **b) {
+        bool is_same = pyargs_same_start(a, count(a), b, count(b));
+
+        assert_int_equal(is_same, pyargs_same_start(b, count(b), a, count(a)));
+        return is_same;
+}
+
+static void test_same_start(void **state) {
+        (void)state;
+        assert_true(same(ARGV("-I"), ARGV("-IB", "-")));
+        assert_true(same(ARGV("-B", "-I", "x.py", "-O"), ARGV("-IEsP")));
+        assert_true(same(ARGV("-uBqxW", "all", "-Xfaulthandler", "x.py"), (char *[]){ NULL }));
+        assert_true(same(ARGV("-X", "dev", "-Xutf8=0"), ARGV("-Xutf8=0", "-Xfaulthandler", "-Xdev", "-Xdev")));
+        assert_true(same(ARGV("-OO"), ARGV("-O", "-c", "code", "-O", "-O")) == false);
+        assert_false(same(ARGV("-I"), ARGV("-Es")));
+        assert_false(same(ARGV("-Xdev"), ARGV("-Xdev=1")));
+        assert_false(same(ARGV("-Xutf8=1", "-Xutf8=0"), ARGV("-Xutf8=0", "-Xutf8=1")));
+        assert_false(same(ARGV("-Xdev"), (char *[]){ NULL }));
+        assert_false(same(ARGV("-z"), ARGV("-z")));
+}
+
 static void test_unsupported(void **state) {
         static const char *const words[] = {
-                "-b",
-                "-d",
-                "-E",
                 "-h",
                 "-i",
-                "-I",
                 "-J",
-                "-O",
-                "-P",
-                "-R",
-                "-s",
-                "-S",
-                "-t",
                 "-v",
                 "-V",
-                "-x",
                 "-?",
-                "-uO",
-                "-Wignore",
-                "-Xdev",
+                "-Ximporttime",
+                "-uBi",
                 "--help",
                 "--version",
                 "--check-hash-based-pycs",
@@ -98,15 +122,17 @@ static void test_unsupported(void **state) {
         (void)state;
         for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
                 expect_unsupported(ARGV((char *)words[i], "x.py"), words[i]);
-        expect_unsupported(ARGV("-u", "-X", "dev", "x.py"), "-X");
+        expect_unsupported(ARGV("-u", "-X", "importtime", "x.py"), "-X");
+        expect_unsupported(ARGV("-X"), "-X");
+        expect_unsupported(ARGV("-uW"), "-uW");
         expect_unsupported(ARGV("-c"), "-c");
         expect_unsupported(ARGV("-um"), "-um");
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_kinds),
-                cmocka_unit_test(test_options),
+                cmocka_unit_test(test_kinds),       cmocka_unit_test(test_options),
+                cmocka_unit_test(test_start),       cmocka_unit_test(test_same_start),
                 cmocka_unit_test(test_unsupported),
         };
 
