@@ -96,7 +96,10 @@ enum {
         F(u64, ignored_signals)                                                                                   \
         F(u64, blocked_signals)                                                                                   \
         F(u64v, limits)          /* soft and hard limit of each resource of getrlimit(2), in order */             \
-        F(u64v, affinity)        /* sched_getaffinity(2), 64 CPUs a word */
+        F(u64v, affinity)        /* sched_getaffinity(2), 64 CPUs a word */                                       \
+        F(u64v, root)            /* where its "/" is, as lib/root.h has it */                                      \
+        F(u32, pid)              /* its own, and its effective user id, as it sees them itself */                 \
+        F(u32, uid)
 
 #define PROTO_FIELDS_assigned(F) F(u32, pid) /* with its pidfd */
 #define PROTO_FIELDS_ended(F) F(u32, wait_status) /* as waitpid(2) has it */

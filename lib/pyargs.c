@@ -55,7 +55,7 @@ static bool x_same_name(const char *a, const char *b) {
 }
 
 static enum act act_of(char letter, const char *argument) {
-        for (size_t i = 0; letter == 'X' && i < sizeof(x_options) / sizeof(x_options[0]); i++)
+        for (size_t i = 0; letter == 'X' && argument && i < sizeof(x_options) / sizeof(x_options[0]); i++)
                 if (x_same_name(argument, x_options[i].name))
                         return x_options[i].act;
         for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)

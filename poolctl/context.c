@@ -147,6 +147,9 @@ int context_collect(struct context *ret_context, struct miss *ret_miss) {
                 getrlimit(resource, &context->limits[resource]);
         context->umask = umask(0);
         umask((mode_t)context->umask);
+        root_identify(context->root);
+        context->pid = (uint32_t)getpid();
+        context->uid = (uint32_t)geteuid();
         context->nice = (uint32_t)syscall(SYS_getpriority, PRIO_PROCESS, 0);
         r = find_affinity(context, ret_miss);
         if (r)
@@ -170,7 +173,7 @@ void context_put_run(const struct context *context, const char *pool, const stru
                      const struct wire_strv *env, int claim_fd, struct wire_writer *payload,
                      struct fdset *ret_fds) {
         uint8_t numbers[sizeof(context->fd_numbers)], affinity[sizeof(context->affinity)];
-        uint8_t limits[RLIM_NLIMITS * 2 * sizeof(uint64_t)];
+        uint8_t limits[RLIM_NLIMITS * 2 * sizeof(uint64_t)], root[sizeof(context->root)];
         uint64_t pairs[RLIM_NLIMITS * 2];
         struct proto_run run = {
                 .pool = pool,
@@ -180,6 +183,8 @@ void context_put_run(const struct context *context, const char *pool, const stru
                 .nice = context->nice,
                 .ignored_signals = context->ignored_signals,
                 .blocked_signals = context->blocked_signals,
+                .pid = context->pid,
+                .uid = context->uid,
         };
 
         for (size_t i = 0; i < RLIM_NLIMITS; i++) {
@@ -189,6 +194,7 @@ void context_put_run(const struct context *context, const char *pool, const stru
         wire_u64v_from_array(context->fd_numbers, (uint32_t)context->n_fds, numbers, &run.fd_numbers);
         wire_u64v_from_array(pairs, RLIM_NLIMITS * 2, limits, &run.limits);
         wire_u64v_from_array(context->affinity, context->n_affinity, affinity, &run.affinity);
+        wire_u64v_from_array(context->root, ROOT_N_NUMBERS, root, &run.root);
         proto_put_run(payload, &run);
 
         ret_fds->n_fds = PROTO_RUN_FD_FIRST;

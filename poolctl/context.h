@@ -10,6 +10,7 @@
 
 #include "lib/fdset.h"
 #include "lib/proto.h"
+#include "lib/root.h"
 #include "miss.h"
 
 #define CONTEXT_MAX_FDS (PROTO_MAX_FDS - 1 - PROTO_RUN_FD_FIRST)
@@ -25,6 +26,8 @@ struct context {
         uint64_t ignored_signals;
         uint64_t blocked_signals;
         struct rlimit limits[RLIM_NLIMITS];
+        uint64_t root[ROOT_N_NUMBERS];
+        uint32_t pid, uid;
         uint32_t n_affinity;
         uint64_t affinity[CONTEXT_MAX_CPUS / 64];
 };

@@ -9,6 +9,7 @@
 #include <sys/queue.h>
 
 #include "lib/channel.h"
+#include "lib/sock.h"
 #include "loop.h"
 
 struct client;
@@ -30,6 +31,7 @@ struct client {
         struct channel *channel;
         struct loop_source *source, *deadline;
         struct member *member; /* who serves its run, or NULL; the server's to set */
+        struct sock_peer peer; /* who it is; the server's to set */
         uint64_t accepted_usec;
         bool requested; /* its request has come; it has nothing more to say */
         bool finishing; /* it is closed as soon as its answer is written */

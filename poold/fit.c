@@ -215,6 +215,15 @@ static bool reads_terminal(const struct proto_run *run, const int *fds) {
         return false;
 }
 
+/* The CPU time of the preload would count, and there is no giving it back. */
+static int check_limits(const struct proto_run *run, struct fit_miss *ret_miss) {
+        for (uint32_t i = 2 * RLIMIT_CPU; i < 2 * RLIMIT_CPU + 2; i++)
+                if (run->limits.count > i && wire_u64v_at(&run->limits, i) != RLIM_INFINITY)
+                        return miss(ret_miss, "limits",
+                                    "CPU time is limited, and the worker has used some already");
+        return 0;
+}
+
 static int check_arguments(const struct fit *fit, const struct proto_run *run, const int *fds,
                            struct fit_miss *ret_miss) {
         char **argv = wire_strv_to_array(&run->argv, 0);
@@ -257,5 +266,7 @@ int fit_check(const struct fit *fit, const struct proto_run *run, const int *fds
 
         if (r == 0)
                 r = check_process(run, ret_miss);
+        if (r == 0)
+                r = check_limits(run, ret_miss);
         return r ? r : check_environment(fit, run, ret_miss);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "identity.h"
 #include "lib/fd.h"
 #include "lib/log.h"
 #include "lib/sock.h"
@@ -25,6 +26,7 @@ struct server {
         struct loop *loop;
         struct server_settings settings;
         struct listener *listener; /* NULL once draining */
+        struct identity *identity;
         struct loop_source *accept_source, *accept_timer, *pool_timer, *drain_timer;
         struct client_list clients;
         struct live_pool **pools; /* in the configuration's order */
@@ -100,6 +102,17 @@ static int choose_pool(const struct server *server, const struct proto_run *run,
         return fitting ? 0 : FIT_MISS;
 }
 
+/* The same, the client itself being looked at first. What is wrong with that counts for the first pool. */
+static int choose(const struct server *server, const struct client *client, const struct proto_run *run,
+                  const int *fds, struct live_pool **ret_pool, struct fit_miss *ret_miss) {
+        int r = identity_check(server->identity, channel_fd(client->channel), &client->peer, run, ret_miss);
+
+        if (r == 0)
+                return choose_pool(server, run, fds, ret_pool, ret_miss);
+        *ret_pool = server->pools[0];
+        return r;
+}
+
 static void serve_run(struct server *server, struct client *client, struct message *message,
                       const struct proto_run *run, const struct wire_writer *payload) {
         const int *client_fds = message->fds.fds + PROTO_RUN_FD_FIRST;
@@ -107,7 +120,7 @@ static void serve_run(struct server *server, struct client *client, struct messa
         struct fit_miss miss;
         int r;
 
-        r = choose_pool(server, run, client_fds, &pool, &miss);
+        r = choose(server, client, run, client_fds, &pool, &miss);
         if (r == 0)
                 r = live_pool_assign(pool, client->channel, payload, &message->fds, client, &client->member,
                                      &miss);
@@ -230,6 +243,7 @@ static void add_client(struct server *server, int fd) {
                 log_err("cannot take a client: out of memory");
                 return;
         }
+        client->peer = peer;
         TAILQ_INSERT_TAIL(&server->clients, client, link);
         client_start(client);
 }
@@ -371,9 +385,10 @@ static int set_up(struct server *server) {
         server->drain_timer = loop_add_timer(server->loop, on_drain_timer, server);
         server->accept_source =
                 loop_add_fd(server->loop, listener_fd(server->listener), LOOP_READ, on_listener, server);
+        server->identity = identity_new();
         server->pools = calloc(server->settings.config->n_pools, sizeof(struct live_pool *));
         if (!server->accept_timer || !server->pool_timer || !server->drain_timer || !server->accept_source ||
-            !server->pools)
+            !server->pools || !server->identity)
                 return -ENOMEM;
         for (size_t i = 0; i < server->settings.config->n_pools; i++) {
                 r = add_pool(server, &server->settings.config->pools[i]);
@@ -423,6 +438,7 @@ struct server *server_free(struct server *server) {
         loop_source_free(server->pool_timer);
         loop_source_free(server->drain_timer);
         listener_free(server->listener);
+        identity_free(server->identity);
         free(server);
         return NULL;
 }

@@ -118,7 +118,7 @@ class Worker:
         payload = b"".join([
             string(""), strings(argv), strings([f"{name}={value}" for name, value in env.items()]),
             integers(list(fds)), u32(umask), u32(nice), struct.pack("<QQ", ignored, blocked),
-            integers(limits() if rlimits is None else rlimits), integers([cpus]),
+            integers(limits() if rlimits is None else rlimits), integers([cpus]), integers([0, 0, 0]), u32(os.getpid()), u32(os.geteuid()),
         ])
         self.assigned = time.monotonic_ns()
         send(self.control, ASSIGN, payload, [folder, claim, *fds.values(), connection.fileno()])

@@ -1,0 +1,95 @@
+#include "identity.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "lib/fd.h"
+#include "lib/root.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+struct identity {
+        gid_t gid;
+        socklen_t n_groups;
+        gid_t *groups; /* as the kernel has them, sorted; with room for one more */
+        gid_t *theirs; /* room for as many, to compare with */
+        uint64_t root[ROOT_N_NUMBERS];
+        uint64_t network;
+};
+
+/* 0 before Linux 5.14, of all sockets. */
+static uint64_t network_of(int fd) {
+        uint64_t cookie = 0;
+        socklen_t size = sizeof(cookie);
+
+        return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) == 0 ? cookie : 0;
+}
+
+struct identity *identity_new(void) {
+        struct identity *identity = calloc(1, sizeof(*identity));
+        _cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int n_groups = getgroups(0, NULL);
+
+        if (!identity || n_groups < 0)
+                return identity_free(identity);
+        identity->groups = calloc((size_t)n_groups + 1, sizeof(gid_t));
+        identity->theirs = calloc((size_t)n_groups + 1, sizeof(gid_t));
+        if (!identity->groups || !identity->theirs || getgroups(n_groups, identity->groups) != n_groups)
+                return identity_free(identity);
+        identity->n_groups = (socklen_t)n_groups;
+        identity->gid = getegid();
+        root_identify(identity->root);
+        identity->network = network_of(fd);
+        return identity;
+}
+
+struct identity *identity_free(struct identity *identity) {
+        if (identity) {
+                free(identity->groups);
+                free(identity->theirs);
+        }
+        free(identity);
+        return NULL;
+}
+
+static bool has_same_groups(const struct identity *identity, int fd) {
+        socklen_t size = identity->n_groups * (socklen_t)sizeof(gid_t), n_bytes = size;
+
+        /* More than there is room for is an error, ERANGE. */
+        return getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, identity->theirs, &size) == 0 && size == n_bytes &&
+               memcmp(identity->theirs, identity->groups, n_bytes) == 0;
+}
+
+static int miss(struct fit_miss *ret_miss, const char *reason, const char *detail) {
+        ret_miss->reason = reason;
+        snprintf(ret_miss->detail, sizeof(ret_miss->detail), "%s", detail);
+        return FIT_MISS;
+}
+
+int identity_check(const struct identity *identity, int fd, const struct sock_peer *peer,
+                   const struct proto_run *run, struct fit_miss *ret_miss) {
+        const struct wire_u64v *root = &run->root;
+
+        if (peer->gid != identity->gid)
+                return miss(ret_miss, "identity", "the group is not that of the workers");
+        if (!has_same_groups(identity, fd))
+                return miss(ret_miss, "identity", "the supplementary groups are not those of the workers");
+        if (run->pid != (uint32_t)peer->pid)
+                return miss(ret_miss, "namespace", "the pid namespace is not that of the workers");
+        if (run->uid != peer->uid)
+                return miss(ret_miss, "namespace", "the user namespace is not that of the workers");
+        if (network_of(fd) != identity->network)
+                return miss(ret_miss, "namespace", "the network namespace is not that of the workers");
+        if (root->count != ROOT_N_NUMBERS || wire_u64v_at(root, 2) != identity->root[2])
+                return miss(ret_miss, "namespace",
+                            "the mount namespace is not that of the workers, or \"/\" is not");
+        if (wire_u64v_at(root, 0) != identity->root[0] || wire_u64v_at(root, 1) != identity->root[1])
+                return miss(ret_miss, "root", "the root folder is not that of the workers");
+        return 0;
+}
