@@ -21,6 +21,9 @@
  *     server  -> client   GONE                      how the worker's process ended; counts if there was no EXIT
  *     server  -> client   REFUSED                   nothing was started; the client runs python3 itself
  *
+ *     client  -> server   EXPLAIN                   the same run, which is only to be judged
+ *     server  -> client   EXPLAINED                 how it would be served
+ *
  * Exactly one side starts the script. RUN carries an eventfd(2) with the count 1, the claim: the worker reads it
  * before it starts, the client reads it before it gives up waiting. Whoever got the 1 has the run.
  */
@@ -80,7 +83,9 @@ enum {
         M(14, STATUS_MISS, status_miss, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)                               \
         M(15, STATUS_WORKER, status_worker, PROTO_SERVER, PROTO_CLIENT, 64, 0, 0)                                 \
         M(16, DONE, done, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)                                             \
-        M(17, STOP, stop, PROTO_CLIENT, PROTO_SERVER, 64, 0, 0)
+        M(17, STOP, stop, PROTO_CLIENT, PROTO_SERVER, 64, 0, 0)                                                   \
+        M(18, EXPLAIN, run, PROTO_CLIENT, PROTO_SERVER, 16 << 20, PROTO_RUN_FD_FIRST, PROTO_MAX_FDS - 1)          \
+        M(19, EXPLAINED, explained, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)
 
 /* Nothing was started. `reason` is the miss's name, `detail` is for a person, `python` the interpreter to run. */
 #define PROTO_FIELDS_refused(F) F(str, reason) F(str, detail) F(str, python)
@@ -100,6 +105,9 @@ enum {
         F(u64v, root)            /* where its "/" is, as lib/root.h has it */                                      \
         F(u32, pid)              /* its own, and its effective user id, as it sees them itself */                 \
         F(u32, uid)
+
+/* `reason` is "" if it would be served warm, by `pool`. Else all is as in REFUSED. */
+#define PROTO_FIELDS_explained(F) F(str, pool) F(str, reason) F(str, detail) F(str, python)
 
 #define PROTO_FIELDS_assigned(F) F(u32, pid) /* with its pidfd */
 #define PROTO_FIELDS_ended(F) F(u32, wait_status) /* as waitpid(2) has it */
@@ -135,7 +143,7 @@ enum {
 
 #define PROTO_PAYLOADS(P)                                                                                         \
         P(refused) P(run) P(assigned) P(ended) P(setup) P(ready) P(failed) P(finished) P(status) P(status_head)   \
-        P(status_pool) P(status_miss) P(status_worker) P(done) P(stop)
+        P(status_pool) P(status_miss) P(status_worker) P(done) P(stop) P(explained)
 /* clang-format on */
 
 #define PROTO_ENUM(number, type, name, ...) PROTO_##type = (number),

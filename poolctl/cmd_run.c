@@ -2,7 +2,6 @@
 
 #include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "connect.h"
@@ -10,26 +9,17 @@
 #include "fallback.h"
 #include "process.h"
 #include "relay.h"
+#include "run_options.h"
 #include "say.h"
-
-#define EXIT_OWN_FAILURE 125 /* that of poolctl and not of the script, as with docker run */
-
-struct run_options {
-        const char *pool; /* NULL: not given */
-        bool no_fallback;
-        bool verbose;
-};
 
 /* poold or a worker has the run to the end. Results as of relay_run(). */
 static int run_warm(struct context *context, const struct run_options *options, char **args, int *ret_wait_status,
                     uint64_t *ret_signals, struct miss *ret_miss) {
-        struct relay_request request = { .pool = options->pool, .verbose = options->verbose };
+        struct relay_request request = { .pool = run_options_pool(options), .verbose = options->verbose };
         struct channel *channel = NULL;
         char *argv_copy = NULL, *env_copy = NULL;
         int r;
 
-        if (!request.pool)
-                request.pool = getenv("POOLD_POOL");
         r = connect_poold(&channel, ret_miss);
         if (r == 0 && (wire_strv_from_array(args, &request.argv, &argv_copy) < 0 ||
                        wire_strv_from_array(environ, &request.env, &env_copy) < 0))
@@ -49,12 +39,6 @@ static int fall_back(const struct run_options *options, const struct miss *miss,
         return EXIT_OWN_FAILURE;
 }
 
-static bool is_disabled(void) {
-        const char *disable = getenv("POOLD_DISABLE");
-
-        return disable && strcmp(disable, "1") == 0;
-}
-
 static int run(const struct run_options *options, char **args) {
         _cleanup_miss_ struct miss miss = { 0 };
         _cleanup_context_ struct context context;
@@ -62,7 +46,7 @@ static int run(const struct run_options *options, char **args) {
         int wait_status, r;
 
         context.cwd_fd = -1;
-        if (is_disabled()) {
+        if (run_options_is_disabled()) {
                 miss_set(&miss, "disabled", "POOLD_DISABLE=1 is set");
                 return fall_back(options, &miss, args);
         }
@@ -79,54 +63,10 @@ static int run(const struct run_options *options, char **args) {
         return EXIT_OWN_FAILURE;
 }
 
-static int set_tty(const char *mode) {
-        if (strcmp(mode, "auto") == 0 || strcmp(mode, "direct") == 0)
-                return 0;
-        if (strcmp(mode, "pty") == 0)
-                say("--tty=pty is not available in this version; use --tty=auto or --tty=direct");
-        else
-                say("--tty must be auto or direct, not '%s'", mode);
-        return EXIT_OWN_FAILURE;
-}
-
-/*
- * Takes our own options off the front of *args. The first argument that is not one is python's, and so are all
- * behind it. Returns 0 or the exit status.
- */
-static int parse_options(char ***args, struct run_options *options) {
-        for (; **args; ++*args) {
-                const char *arg = **args;
-
-                if (strcmp(arg, "--no-fallback") == 0) {
-                        options->no_fallback = true;
-                } else if (strcmp(arg, "-v") == 0) {
-                        options->verbose = true;
-                } else if (strncmp(arg, "--pool=", 7) == 0) {
-                        options->pool = arg + 7;
-                } else if (strcmp(arg, "--pool") == 0) {
-                        options->pool = *++*args;
-                        if (!options->pool) {
-                                say("--pool needs the name of a pool; `poolctl status` lists them");
-                                return EXIT_OWN_FAILURE;
-                        }
-                } else if (strncmp(arg, "--tty=", 6) == 0) {
-                        if (set_tty(arg + 6) != 0)
-                                return EXIT_OWN_FAILURE;
-                } else if (strcmp(arg, "--tty") == 0) {
-                        say("--tty needs its value behind '=': --tty=auto or --tty=direct");
-                        return EXIT_OWN_FAILURE;
-                } else {
-                        *args += strcmp(arg, "--") == 0;
-                        return 0;
-                }
-        }
-        return 0;
-}
-
 int cmd_run(char **argv) {
         struct run_options options = { 0 };
         char **args = argv + 1;
-        int r = parse_options(&args, &options);
+        int r = run_options_parse(&args, &options);
 
         return r ? r : run(&options, args);
 }

@@ -62,17 +62,25 @@ static int become(const char *python, const struct miss *miss, char **args, bool
         return 125;
 }
 
-int fallback_exec(const struct miss *miss, char **args, bool verbose) {
-        char path[PATH_MAX];
+const char *fallback_find(const struct miss *miss, char *path) {
         struct stat self;
 
         if (stat_self(&self) < 0)
                 self = (struct stat){ 0 }; /* no file is number 0 */
         if (miss->python && miss->python[0] && !is_self(miss->python, &self))
-                return become(miss->python, miss, args, verbose);
+                return miss->python;
         for (size_t i = 0; i < N_CANDIDATES; i++)
                 if (find_candidate(i, &self, path))
-                        return become(path, miss, args, verbose);
+                        return path;
+        return NULL;
+}
+
+int fallback_exec(const struct miss *miss, char **args, bool verbose) {
+        char path[PATH_MAX];
+        const char *python = fallback_find(miss, path);
+
+        if (python)
+                return become(python, miss, args, verbose);
         say("no warm worker (%s: %s), and there is no python3: neither %s nor that of an activated environment",
             miss->reason ? miss->reason : "", miss_text(miss), POOLD_PYTHON);
         return 125;

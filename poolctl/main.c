@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cmd_explain.h"
 #include "cmd_run.h"
 #include "cmd_status.h"
 #include "cmd_stop.h"
@@ -25,6 +26,9 @@ static const char help[] = "usage: poolctl COMMAND [ARGUMENTS]\n"
                            "      --no-fallback  fail with status 125 rather than start python3 itself\n"
                            "      --tty=MODE     how the script has the terminal; both use it as it is\n"
                            "      -v             say who runs the script, and why if it is python3 itself\n"
+                           "  explain [--pool NAME] PYTHON-ARGS...\n"
+                           "                     how this run would be served, and if not by a warm worker,\n"
+                           "                     why: status 0 if it would be, 1 if python3 itself would run it\n"
                            "  status [--json]    the pools and their workers\n"
                            "  stop [--now]       end poold once running scripts have ended, or them too;\n"
                            "                     returns when poold has ended\n"
@@ -49,8 +53,9 @@ static const struct {
         const char *name;
         int (*run)(char **argv);
 } commands[] = {
-        { "run", cmd_run },           { "status", cmd_status }, { "stop", cmd_stop }, { "version", cmd_version },
-        { "--version", cmd_version }, { "--help", cmd_help },   { "-h", cmd_help },   { "help", cmd_help },
+        { "run", cmd_run },     { "explain", cmd_explain }, { "status", cmd_status },
+        { "stop", cmd_stop },   { "version", cmd_version }, { "--version", cmd_version },
+        { "--help", cmd_help }, { "-h", cmd_help },         { "help", cmd_help },
 };
 
 /* As poolpython, and as any python that somebody has linked to it. */

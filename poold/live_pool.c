@@ -309,6 +309,13 @@ static void explain_empty(const struct pool *pool, struct fit_miss *ret_miss) {
                  pool_name(pool));
 }
 
+int live_pool_check_idle(const struct live_pool *pool, struct fit_miss *ret_miss) {
+        if (pool_count(pool->policy, POOL_IDLE))
+                return 0;
+        explain_empty(pool->policy, ret_miss);
+        return POOL_EMPTY;
+}
+
 /* Tells the client, then the worker. Returns 0 or negative errno if the worker cannot be reached. */
 static int offer(struct member *member, struct channel *client, const struct wire_writer *payload,
                  const struct fdset *fds) {

@@ -45,6 +45,9 @@ uint64_t live_pool_turn(struct live_pool *pool, uint32_t n_spawns);
 int live_pool_check(const struct live_pool *pool, const struct proto_run *run, const int *fds,
                     struct fit_miss *ret_miss);
 
+/* Would live_pool_assign() find a worker now? Returns 0, or POOL_EMPTY and why. */
+int live_pool_check_idle(const struct live_pool *pool, struct fit_miss *ret_miss);
+
 /*
  * Gives a run to the worker that has been idle longest: @payload is that of RUN, @fds are its fds, and @client, the
  * client's channel, is told first, so that nothing was started for it should poold die in between. All are borrowed.

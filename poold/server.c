@@ -41,14 +41,18 @@ static void take_turns(struct server *server);
 
 /* --- What becomes of a client --- */
 
+/* Who runs what is refused for @reason; "": the client finds that out. */
+static const char *python_for(const struct server *server, const char *reason) {
+        return strcmp(reason, "interpreter") == 0 ? "" : server->settings.python;
+}
+
 static void refuse(struct server *server, struct client *client, const char *reason, const char *detail) {
         _cleanup_writer_ struct wire_writer payload = { 0 };
-        bool other_interpreter = strcmp(reason, "interpreter") == 0;
 
         proto_put_refused(&payload, &(struct proto_refused){
                                             .reason = reason,
                                             .detail = detail,
-                                            .python = other_interpreter ? "" : server->settings.python,
+                                            .python = python_for(server, reason),
                                     });
         client_send(client, PROTO_REFUSED, &payload, NULL);
         client_finish(client);
@@ -147,6 +151,11 @@ static bool is_sound(const struct proto_run *run, size_t n_fds) {
         return true;
 }
 
+/* Is @message a run that can be one? */
+static bool get_run(struct message *message, struct proto_run *ret_run) {
+        return proto_get_run(&message->payload, ret_run) == 0 && is_sound(ret_run, message->fds.n_fds);
+}
+
 static void handle_run(struct server *server, struct client *client, struct message *message) {
         const struct wire_writer payload = {
                 .data = (uint8_t *)message->payload.at,
@@ -154,7 +163,7 @@ static void handle_run(struct server *server, struct client *client, struct mess
         };
         struct proto_run run;
 
-        if (proto_get_run(&message->payload, &run) < 0 || !is_sound(&run, message->fds.n_fds))
+        if (!get_run(message, &run))
                 on_client_closed(client, server);
         else if (server->draining)
                 refuse(server, client, "stopping", "poold is stopping");
@@ -164,6 +173,36 @@ static void handle_run(struct server *server, struct client *client, struct mess
 }
 
 /* --- Questions and orders --- */
+
+static void handle_explain(struct server *server, struct client *client, struct message *message) {
+        _cleanup_writer_ struct wire_writer payload = { 0 };
+        struct fit_miss miss;
+        struct live_pool *pool;
+        struct proto_run run;
+        int r;
+
+        if (!get_run(message, &run)) {
+                on_client_closed(client, server);
+                return;
+        }
+        r = choose(server, client, &run, message->fds.fds + PROTO_RUN_FD_FIRST, &pool, &miss);
+        if (r == 0) {
+                miss = (struct fit_miss){ .reason = "" }; /* another pool's */
+                r = live_pool_check_idle(pool, &miss);
+        }
+        if (r < 0) {
+                refuse(server, client, "error", strerror(-r));
+                return;
+        }
+        proto_put_explained(&payload, &(struct proto_explained){
+                                              .pool = pool_name(live_pool_policy(pool)),
+                                              .reason = miss.reason,
+                                              .detail = miss.detail,
+                                              .python = python_for(server, miss.reason),
+                                      });
+        client_send(client, PROTO_EXPLAINED, &payload, NULL);
+        client_finish(client);
+}
 
 static void handle_status(struct server *server, struct client *client, struct message *message) {
         _cleanup_writer_ struct wire_writer payload = { 0 };
@@ -206,6 +245,9 @@ static void on_client_request(struct client *client, struct message *message, vo
         switch (message->type) {
         case PROTO_RUN:
                 handle_run(server, client, message);
+                break;
+        case PROTO_EXPLAIN:
+                handle_explain(server, client, message);
                 break;
         case PROTO_STATUS:
                 handle_status(server, client, message);

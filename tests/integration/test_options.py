@@ -103,6 +103,9 @@ def same(poold, *args, warm=True, **options):
     theirs = poold.python3(*args, **options)
     for pool in poold.status()["pools"]:
         poold.wait_idle(pool["name"])
+    if warm:
+        explained = poold.ctl("explain", "--", *args, **options)
+        assert (explained.returncode, explained.stdout[:5]) == (0, b"warm:"), explained
     before = hits(poold)
     ours = poold.ctl("run", "--", *args, **options)
     assert outcome(ours) == outcome(theirs)
