@@ -55,7 +55,7 @@ static bool x_same_name(const char *a, const char *b) {
 }
 
 static enum act act_of(char letter, const char *argument) {
-        for (size_t i = 0; letter == 'X' && argument && i < sizeof(x_options) / sizeof(x_options[0]); i++)
+        for (size_t i = 0; letter == 'X' && i < sizeof(x_options) / sizeof(x_options[0]); i++)
                 if (x_same_name(argument, x_options[i].name))
                         return x_options[i].act;
         for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
@@ -86,17 +86,17 @@ int pyargs_next(char *const *argv, int argc, struct pyargs_cursor *cursor, struc
 
         if (!cursor->letters && !begin_word(argv, argc, cursor))
                 return 0;
-        *ret_option = (struct pyargs_option){ .word = argv[cursor->index - 1] };
+        *ret_option = (struct pyargs_option){ .argument = "", .word = argv[cursor->index - 1] };
         letter = *cursor->letters++;
         if (!*cursor->letters)
                 cursor->letters = NULL;
         if (strchr("WXcm", letter)) {
-                ret_option->argument = cursor->letters;
+                const char *rest = cursor->letters;
+
                 cursor->letters = NULL;
-                if (!ret_option->argument && cursor->index < argc)
-                        ret_option->argument = argv[cursor->index++];
-                if (!ret_option->argument)
+                if (!rest && cursor->index == argc)
                         return -1;
+                ret_option->argument = rest ? rest : argv[cursor->index++];
                 cursor->ended = letter == 'c' || letter == 'm';
         }
         if (act_of(letter, ret_option->argument) == NEVER)

@@ -57,7 +57,7 @@ int pyargs_parse(char *const *argv, int argc, struct pyargs *ret_args);
 /* One option, as the command line has it: all of them, in their order. */
 struct pyargs_option {
         char letter;
-        const char *argument; /* of -W and -X, of -c and -m; NULL: it has none */
+        const char *argument; /* of -W and -X, of -c and -m; "" of the others */
         const char *word;     /* the argument that it was found in */
 };
 

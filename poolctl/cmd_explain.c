@@ -22,18 +22,6 @@
 #define EXIT_COLD 1
 #define EXIT_USAGE 2
 
-/* What poold has answered, as copies. */
-struct answer {
-        char *pool, *python;
-};
-
-static void answer_fini(struct answer *answer) {
-        free(answer->pool);
-        free(answer->python);
-}
-
-#define _cleanup_answer_ __attribute__((cleanup(answer_fini)))
-
 /* Sends what `run` would send. Returns 0 or negative errno. */
 static int ask(struct channel *channel, const struct context *context, const char *pool, char **args) {
         _cleanup_writer_ struct wire_writer payload = { 0 };
@@ -59,50 +47,6 @@ static int ask(struct channel *channel, const struct context *context, const cha
         return r;
 }
 
-/* Returns 0 and the answer, MISS and why, or negative: said already. */
-static int take(struct message *message, struct answer *ret_answer, struct miss *ret_miss) {
-        struct proto_explained explained;
-        struct proto_refused refused;
-
-        if (message->type == PROTO_REFUSED && proto_get_refused(&message->payload, &refused) == 0)
-                return miss_refused(ret_miss, refused.reason, refused.detail, refused.python);
-        if (message->type != PROTO_EXPLAINED || proto_get_explained(&message->payload, &explained) < 0) {
-                connect_complain(0, message);
-                return -EPROTO;
-        }
-        if (explained.reason[0])
-                return miss_refused(ret_miss, explained.reason, explained.detail, explained.python);
-        ret_answer->pool = strdup(explained.pool);
-        ret_answer->python = strdup(explained.python);
-        return 0;
-}
-
-/* Results as of take(). */
-static int consult(const struct context *context, const struct run_options *options, char **args,
-                   struct answer *ret_answer, struct miss *ret_miss) {
-        struct channel *channel;
-        int r;
-
-        r = connect_poold(&channel, ret_miss);
-        if (r)
-                return r;
-        r = ask(channel, context, run_options_pool(options), args);
-        if (r == -EMSGSIZE || r == -ENOMEM || r == -EOVERFLOW) {
-                r = miss_set(ret_miss, "send", "cannot hand the run to poold: %s", strerror(-r));
-        } else {
-                _cleanup_message_ struct message message;
-
-                fdset_init(&message.fds);
-                r = connect_receive(channel, clock_now_usec() + ANSWER_USEC, &message);
-                if (r)
-                        r = -connect_complain(r, NULL);
-                else
-                        r = take(&message, ret_answer, ret_miss);
-        }
-        channel_free(channel);
-        return r;
-}
-
 /* What a worker would find, as far as a look at the file tells. */
 static int check_script(char **args, struct miss *ret_miss) {
         struct pyargs parsed;
@@ -122,6 +66,58 @@ static int check_script(char **args, struct miss *ret_miss) {
         return 0;
 }
 
+static int show_warm(const struct proto_explained *explained, char **args, struct miss *ret_miss) {
+        int r = check_script(args, ret_miss);
+
+        if (r == 0)
+                printf("warm: a worker of pool %s runs it, as %s would; it may still hand it back: "
+                       "syntax, warnings, shadow, module\n",
+                       explained->pool, explained->python);
+        return r;
+}
+
+/* Returns 0 if the run would be warm, which is said; MISS and why; or negative, said as well. */
+static int take(struct message *message, char **args, struct miss *ret_miss) {
+        struct proto_explained explained;
+        struct proto_refused refused;
+
+        if (message->type == PROTO_REFUSED && proto_get_refused(&message->payload, &refused) == 0)
+                return miss_refused(ret_miss, refused.reason, refused.detail, refused.python);
+        if (message->type != PROTO_EXPLAINED || proto_get_explained(&message->payload, &explained) < 0) {
+                connect_complain(0, message);
+                return -EPROTO;
+        }
+        if (explained.reason[0])
+                return miss_refused(ret_miss, explained.reason, explained.detail, explained.python);
+        return show_warm(&explained, args, ret_miss);
+}
+
+/* Results as of take(). */
+static int consult(const struct context *context, const struct run_options *options, char **args,
+                   struct miss *ret_miss) {
+        struct channel *channel;
+        int r;
+
+        r = connect_poold(&channel, ret_miss);
+        if (r)
+                return r;
+        r = ask(channel, context, run_options_pool(options), args);
+        if (r == -EMSGSIZE || r == -ENOMEM || r == -EOVERFLOW) {
+                r = miss_set(ret_miss, "send", "cannot hand the run to poold: %s", strerror(-r));
+        } else {
+                _cleanup_message_ struct message message;
+
+                fdset_init(&message.fds);
+                r = connect_receive(channel, clock_now_usec() + ANSWER_USEC, &message);
+                if (r)
+                        r = -connect_complain(r, NULL);
+                else
+                        r = take(&message, args, ret_miss);
+        }
+        channel_free(channel);
+        return r;
+}
+
 static int show_miss(const struct miss *miss) {
         char path[PATH_MAX];
         const char *python = fallback_find(miss, path);
@@ -134,18 +130,8 @@ static int show_miss(const struct miss *miss) {
         return EXIT_COLD;
 }
 
-static int show_answer(const struct answer *answer) {
-        printf("warm: a worker of pool %s runs it, as %s would; unless it finds that the code does not compile "
-               "(syntax) or "
-               "warns when compiled (warnings), or would import another module than one that is loaded (shadow, "
-               "module)\n",
-               answer->pool, answer->python);
-        return 0;
-}
-
 static int explain(const struct run_options *options, char **args) {
         _cleanup_miss_ struct miss miss = { 0 };
-        _cleanup_answer_ struct answer answer = { 0 };
         _cleanup_context_ struct context context;
         int r;
 
@@ -157,12 +143,10 @@ static int explain(const struct run_options *options, char **args) {
         r = context_collect(&context, &miss);
         context_restore_signals(&context, 0);
         if (r == 0)
-                r = consult(&context, options, args, &answer, &miss);
-        if (r == 0)
-                r = check_script(args, &miss);
-        if (r < 0)
-                return EXIT_COLD;
-        return r == MISS ? show_miss(&miss) : show_answer(&answer);
+                r = consult(&context, options, args, &miss);
+        if (r == MISS)
+                return show_miss(&miss);
+        return r < 0 ? EXIT_COLD : 0;
 }
 
 int cmd_explain(char **argv) {

@@ -217,7 +217,7 @@ static char **make_arguments(char *const *options) {
         while (argv && pyargs_next(options, n_options, &cursor, &option) > 0) {
                 if (!pyargs_is_start(&option))
                         continue;
-                if (asprintf(&argv[n], "-%c%s", option.letter, option.argument ? option.argument : "") < 0)
+                if (asprintf(&argv[n], "-%c%s", option.letter, option.argument) < 0)
                         argv[n] = NULL;
                 n++;
         }
