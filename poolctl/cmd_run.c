@@ -18,6 +18,7 @@ struct run_options {
         const char *pool; /* NULL: not given */
         bool no_fallback;
         bool verbose;
+        enum proxy_mode tty;
 };
 
 /* poold or a worker has the run to the end. Results as of relay_run(). */
@@ -35,7 +36,10 @@ static int run_warm(struct context *context, const struct run_options *options, 
                        wire_strv_from_array(environ, &request.env, &env_copy) < 0))
                 r = miss_set(ret_miss, "memory", "out of memory");
         if (r == 0)
+                r = proxy_new(options->tty, context, &request.proxy, ret_miss);
+        if (r == 0)
                 r = relay_run(context, channel, &request, ret_wait_status, ret_signals, ret_miss);
+        proxy_free(request.proxy);
         free(argv_copy);
         free(env_copy);
         channel_free(channel);
@@ -79,13 +83,19 @@ static int run(const struct run_options *options, char **args) {
         return EXIT_OWN_FAILURE;
 }
 
-static int set_tty(const char *mode) {
-        if (strcmp(mode, "auto") == 0 || strcmp(mode, "direct") == 0)
-                return 0;
-        if (strcmp(mode, "pty") == 0)
-                say("--tty=pty is not available in this version; use --tty=auto or --tty=direct");
-        else
-                say("--tty must be auto or direct, not '%s'", mode);
+static int set_tty(const char *name, enum proxy_mode *ret_mode) {
+        static const char *const names[] = {
+                [PROXY_AUTO] = "auto",
+                [PROXY_DIRECT] = "direct",
+                [PROXY_ALWAYS] = "pty",
+        };
+
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+                if (strcmp(name, names[i]) == 0) {
+                        *ret_mode = (enum proxy_mode)i;
+                        return 0;
+                }
+        say("--tty must be auto, direct or pty, not '%s'", name);
         return EXIT_OWN_FAILURE;
 }
 
@@ -110,10 +120,10 @@ static int parse_options(char ***args, struct run_options *options) {
                                 return EXIT_OWN_FAILURE;
                         }
                 } else if (strncmp(arg, "--tty=", 6) == 0) {
-                        if (set_tty(arg + 6) != 0)
+                        if (set_tty(arg + 6, &options->tty) != 0)
                                 return EXIT_OWN_FAILURE;
                 } else if (strcmp(arg, "--tty") == 0) {
-                        say("--tty needs its value behind '=': --tty=auto or --tty=direct");
+                        say("--tty needs its value behind '=': --tty=auto, --tty=direct or --tty=pty");
                         return EXIT_OWN_FAILURE;
                 } else {
                         *args += strcmp(arg, "--") == 0;

@@ -127,7 +127,8 @@ static void handle_run(struct server *server, struct client *client, struct mess
         struct proto_run run;
 
         if (proto_get_run(&message->payload, &run) < 0 ||
-            run.fd_numbers.count != message->fds.n_fds - PROTO_RUN_FD_FIRST)
+            (run.terminal_fds != 0 && run.terminal_fds != PROTO_N_TERMINAL_FDS) ||
+            (size_t)run.fd_numbers.count + run.terminal_fds != message->fds.n_fds - PROTO_RUN_FD_FIRST)
                 on_client_closed(client, server);
         else if (server->draining)
                 refuse(server, client, "stopping", "poold is stopping");
