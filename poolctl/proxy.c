@@ -25,11 +25,12 @@ struct proxy {
         int keepers_end;
         int group;
 
-        bool is_eager;  /* nobody but the script can want the terminal */
-        bool wants;     /* the script had or has asked for it */
-        bool attached;  /* our terminal is raw, and what is typed is the script's */
-        bool is_full;   /* our terminal takes no more for now */
-        bool is_behind; /* there may be more to read from the master */
+        bool is_eager;      /* nobody but the script can want the terminal */
+        bool wants;         /* the script had or has asked for it */
+        bool attached;      /* our terminal is raw, and what is typed is the script's */
+        bool is_full;       /* our terminal takes no more for now */
+        bool is_behind;     /* there may be more to read from the master */
+        bool is_output_raw; /* our terminal does nothing to what is written, while attached */
 
         struct termios found; /* our terminal's settings, while attached */
 
@@ -73,12 +74,25 @@ static bool read_master(struct proxy *proxy) {
         return n > 0;
 }
 
+/* The others in our group also write, and expect of our terminal what they find on it; so does the script of its own. */
+static void share_output(struct proxy *proxy, bool is_output_raw) {
+        if (proxy->attached && proxy->is_output_raw != is_output_raw &&
+            terminal_set_raw(proxy->own, &proxy->found, is_output_raw))
+                proxy->is_output_raw = is_output_raw;
+}
+
 /*
  * Unless we have made it raw, our terminal does to '\n' what the script's has done before, so that is undone. The
  * two bytes that '\n' became may be read apart, but not once there is nothing more to read.
  */
 static size_t find_writable(struct proxy *proxy, bool is_all) {
-        if (proxy->attached || !terminal_adds_returns(proxy->master)) {
+        bool is_raw = proxy->is_eager && proxy->attached;
+
+        if (!is_raw) {
+                is_raw = !terminal_adds_returns(proxy->master);
+                share_output(proxy, is_raw);
+        }
+        if (is_raw) {
                 proxy->n_clean = proxy->n_written;
                 return proxy->n_written;
         }
@@ -190,8 +204,11 @@ static void attach(struct proxy *proxy) {
         if (proxy->own < 0)
                 return;
         terminal_copy_size(proxy->own, proxy->master);
-        proxy->attached = terminal_set_raw(proxy->own, &proxy->found);
+        proxy->is_output_raw = proxy->is_eager;
+        proxy->attached = terminal_set_raw(proxy->own, &proxy->found, proxy->is_output_raw);
         proxy->wants = true;
+        if (proxy->attached)
+                terminal_take_over(proxy->own, proxy->master, proxy->slave);
 }
 
 static void detach(struct proxy *proxy) {
@@ -363,7 +380,8 @@ int proxy_new(enum proxy_mode mode, struct context *context, struct proxy **ret_
                 return miss_set(ret_miss, "memory", "out of memory");
         proxy->own = proxy->master = proxy->slave = proxy->keeper = proxy->keepers_end = -1;
         proxy->group = 0;
-        proxy->is_eager = proxy->wants = proxy->attached = proxy->is_full = proxy->is_behind = false;
+        proxy->is_eager = proxy->wants = proxy->attached = proxy->is_full = proxy->is_behind =
+                proxy->is_output_raw = false;
         proxy->n_typed = proxy->n_written = proxy->n_clean = 0;
         r = set_up(proxy, mode, context, ret_miss);
         if (r == 0)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -58,10 +59,12 @@ void terminal_copy_size(int from, int to) {
                 ioctl(to, TIOCSWINSZ, &size);
 }
 
-bool terminal_set_raw(int fd, const struct termios *settings) {
+bool terminal_set_raw(int fd, const struct termios *settings, bool is_output_raw) {
         struct termios raw = *settings;
 
         cfmakeraw(&raw);
+        if (!is_output_raw)
+                raw.c_oflag = settings->c_oflag;
         return tcsetattr(fd, TCSANOW, &raw) == 0;
 }
 
@@ -89,6 +92,22 @@ size_t terminal_drop_returns(char *data, size_t n, size_t n_clean) {
                 if (data[from] != '\r' || from + 1 == n || data[from + 1] != '\n')
                         data[to++] = data[from];
         return to;
+}
+
+void terminal_take_over(int fd, int master, int slave) {
+        struct pollfd pollfd = { .fd = slave, .events = POLLIN };
+        struct termios settings, silent;
+        char typed[4096];
+        ssize_t n = read(fd, typed, sizeof(typed));
+
+        if (n <= 0 || tcgetattr(slave, &settings) < 0)
+                return;
+        silent = settings;
+        silent.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
+        tcsetattr(slave, TCSANOW, &silent);
+        if (write(master, typed, (size_t)n) == n)
+                poll(&pollfd, 1, 0); /* waits for the kernel to have passed it on */
+        tcsetattr(slave, TCSANOW, &settings);
 }
 
 /* Not every kernel lets it be given back (sysctl dev.tty.legacy_tiocsti); then it is lost. */

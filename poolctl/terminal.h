@@ -22,8 +22,11 @@ int terminal_new_like(int fd, int *ret_master, int *ret_slave);
 /* Makes the size of @to that of @from: the kernel tells those who have it, if it is another one. */
 void terminal_copy_size(int from, int to);
 
-/* Passes on everything, and everything at once. Returns whether it is so now. */
-bool terminal_set_raw(int fd, const struct termios *settings);
+/*
+ * What is typed is passed on as it is, all of it and at once; and if @is_output_raw what is written, else that is as
+ * with @settings. Returns whether it is so now.
+ */
+bool terminal_set_raw(int fd, const struct termios *settings, bool is_output_raw);
 
 /* The signal that the terminal @master would make of @byte for the group @group, or 0. */
 int terminal_signal_of(int master, int group, char byte);
@@ -33,6 +36,12 @@ bool terminal_adds_returns(int master);
 
 /* Removes each '\r' before a '\n' from the @n bytes of @data, but for the first @n_clean. Returns how many are left. */
 size_t terminal_drop_returns(char *data, size_t n, size_t n_clean);
+
+/*
+ * What was typed on the raw terminal @fd before it was raw becomes what was typed on @slave, of which @master is the
+ * master: unseen, since it was seen when it was typed.
+ */
+void terminal_take_over(int fd, int master, int slave);
 
 /* What was typed ahead on the terminal @slave and read by nobody becomes what was typed on @fd. */
 void terminal_give_back(int slave, int fd);
