@@ -12,28 +12,29 @@
 
 #define EXIT_USAGE 2
 
-static const char help[] = "usage: poolctl COMMAND [ARGUMENTS]\n"
-                           "       poolpython PYTHON-ARGS...\n"
-                           "\n"
-                           "Runs Python scripts in interpreters that poold keeps warm.\n"
-                           "\n"
-                           "  run [--pool NAME] [--no-fallback] [--tty=MODE] [-v] [--] PYTHON-ARGS...\n"
-                           "               as python3 PYTHON-ARGS... The first argument that is none of the\n"
-                           "               options shown is python's, and so are all behind it\n"
-                           "      --pool NAME    by a worker of this pool (else $POOLD_POOL, else the first\n"
-                           "                     pool that fits)\n"
-                           "      --no-fallback  fail with status 125 rather than start python3 itself\n"
-                           "      --tty=MODE     auto: with a terminal on fd 0, 1 or 2 it has one of its own, and\n"
-                           "                     job control as ever; direct: never, it has ours as it is;\n"
-                           "                     pty: also if only /dev/tty is a terminal\n"
-                           "      -v             say who runs the script, and why if it is python3 itself\n"
-                           "  status [--json]    the pools and their workers\n"
-                           "  stop [--now]       end poold once running scripts have ended, or them too;\n"
-                           "                     returns when poold has ended\n"
-                           "  version            poolctl's version, as --version\n"
-                           "\n"
-                           "poolpython is `poolctl run` where a python is expected: all arguments are python's.\n"
-                           "POOLD_SOCKET is where poold listens; POOLD_DISABLE=1 always runs python3 itself.\n";
+static const char help[] =
+        "usage: poolctl COMMAND [ARGUMENTS]\n"
+        "       poolpython PYTHON-ARGS...\n"
+        "\n"
+        "Runs Python scripts in interpreters that poold keeps warm.\n"
+        "\n"
+        "  run [--pool NAME] [--no-fallback] [--tty=MODE] [-v] [--] PYTHON-ARGS...\n"
+        "               as python3 PYTHON-ARGS... The first argument that is none of the\n"
+        "               options shown is python's, and so are all behind it\n"
+        "      --pool NAME    by a worker of this pool (else $POOLD_POOL, else the first\n"
+        "                     pool that fits)\n"
+        "      --no-fallback  fail with status 125 rather than start python3 itself\n"
+        "      --tty=MODE     auto: a script on a terminal has one of its own, with job control;\n"
+        "                     direct: it has ours as it is; pty: as auto, and also if only\n"
+        "                     /dev/tty is a terminal\n"
+        "      -v             say who runs the script, and why if it is python3 itself\n"
+        "  status [--json]    the pools and their workers\n"
+        "  stop [--now]       end poold once running scripts have ended, or them too;\n"
+        "                     returns when poold has ended\n"
+        "  version            poolctl's version, as --version\n"
+        "\n"
+        "poolpython is `poolctl run` where a python is expected: all arguments are python's.\n"
+        "POOLD_SOCKET is where poold listens; POOLD_DISABLE=1 always runs python3 itself.\n";
 
 static int cmd_help(char **argv) {
         (void)argv;

@@ -25,6 +25,7 @@ struct proxy {
         int keepers_end;
         int group;
 
+        bool has_begun;     /* the keeper has said so */
         bool is_eager;      /* nobody but the script can want the terminal */
         bool wants;         /* the script had or has asked for it */
         bool attached;      /* our terminal is raw, and what is typed is the script's */
@@ -134,23 +135,23 @@ static void copy_output(struct proxy *proxy) {
         proxy->is_behind = found;
 }
 
+/* Returns whether all that was written so far has been passed on. */
+static bool finish_output(struct proxy *proxy) {
+        if (proxy->master >= 0)
+                copy_output(proxy);
+        return proxy->master < 0 || (!proxy->is_behind && proxy->n_written == 0);
+}
+
 /* All that was written so far, before something else happens on our terminal. */
 static void settle_output(struct proxy *proxy) {
         int64_t deadline_usec = clock_now_usec() + SETTLE_USEC;
 
-        while (!proxy_finish(proxy)) {
+        while (!finish_output(proxy)) {
                 struct pollfd pollfd = { .fd = proxy->own, .events = POLLOUT };
 
                 if (proxy->is_full && poll(&pollfd, 1, clock_poll_ms(deadline_usec)) == 0)
                         return;
         }
-}
-
-bool proxy_finish(struct proxy *proxy) {
-        if (proxy->master < 0)
-                return true;
-        copy_output(proxy);
-        return proxy->master < 0 || (!proxy->is_behind && proxy->n_written == 0);
 }
 
 /* --- What is typed --- */
@@ -268,10 +269,17 @@ static void on_keeper(struct proxy *proxy) {
                 proxy->keeper = fd_close(proxy->keeper);
                 return;
         }
+        proxy->has_begun = true;
         if (byte != PROTO_KEEPER_HELLO)
                 on_stop(proxy, byte);
         else if (proxy->is_eager && proxy->own >= 0 && terminal_is_foreground(proxy->own))
                 attach(proxy);
+}
+
+bool proxy_finish(struct proxy *proxy) {
+        if (!proxy->has_begun && proxy->keeper >= 0)
+                on_keeper(proxy);
+        return finish_output(proxy);
 }
 
 void proxy_resize(struct proxy *proxy) {
@@ -295,7 +303,12 @@ void proxy_watch(const struct proxy *proxy, struct pollfd ret_pollfds[PROXY_N_PO
         ret_pollfds[2].events = POLLIN;
 }
 
+/* The keeper comes first: it says that the script begins before that can have written anything. */
 void proxy_step(struct proxy *proxy, const struct pollfd pollfds[PROXY_N_POLLFDS]) {
+        if (pollfds[2].revents)
+                on_keeper(proxy);
+        if (proxy->own < 0)
+                return;
         if ((pollfds[0].revents & POLLOUT) || (pollfds[1].revents & POLLIN))
                 copy_output(proxy);
         if (pollfds[1].revents & POLLOUT && proxy->master >= 0)
@@ -304,8 +317,6 @@ void proxy_step(struct proxy *proxy, const struct pollfd pollfds[PROXY_N_POLLFDS
                 copy_input(proxy);
         else if (pollfds[0].revents & (POLLHUP | POLLERR))
                 hang_up(proxy);
-        if (pollfds[2].revents)
-                on_keeper(proxy);
 }
 
 /* --- Beginning and end --- */
@@ -380,7 +391,7 @@ int proxy_new(enum proxy_mode mode, struct context *context, struct proxy **ret_
                 return miss_set(ret_miss, "memory", "out of memory");
         proxy->own = proxy->master = proxy->slave = proxy->keeper = proxy->keepers_end = -1;
         proxy->group = 0;
-        proxy->is_eager = proxy->wants = proxy->attached = proxy->is_full = proxy->is_behind =
+        proxy->has_begun = proxy->is_eager = proxy->wants = proxy->attached = proxy->is_full = proxy->is_behind =
                 proxy->is_output_raw = false;
         proxy->n_typed = proxy->n_written = proxy->n_clean = 0;
         r = set_up(proxy, mode, context, ret_miss);

@@ -253,7 +253,7 @@ static int become(struct message *message, const struct proto_run *context) {
 
 /* Serves the run that @message assigns. Its payload lives as long as the process. Returns the wait status. */
 static int serve(struct message *message) {
-        struct proto_run context;
+        struct proto_run context = { 0 };
         struct python_run run;
         struct decline why;
         int r;

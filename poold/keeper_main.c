@@ -120,7 +120,9 @@ static char state_of(pid_t pid) {
         fd_close(fd);
         text[n > 0 ? n : 0] = '\0';
         state = strrchr(text, ')');
-        return state && state[1] ? state[2] : 'X';
+        if (!state || !state[1])
+                return 'X';
+        return state[2];
 }
 
 /*

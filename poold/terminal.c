@@ -34,9 +34,10 @@ __attribute__((noreturn)) static void become_keeper(const int fds[KEEPER_N_FDS],
  * child. vfork(2) twice copies no memory, and each of us goes on when the next has its own or is gone.
  */
 static void start_keeper(const int fds[KEEPER_N_FDS], char *const argv[]) {
-        pid_t between = vfork();
+        pid_t between = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork) */
 
         if (between == 0) {
+                /* NOLINTNEXTLINE(clang-analyzer-security.insecureAPI.vfork,clang-analyzer-unix.Vfork) */
                 pid_t child = vfork();
 
                 if (child == 0)
