@@ -54,6 +54,28 @@ enum {
 /* Numbers of fds from here on are a worker's own: a client that has such fds is not served warm. */
 #define PROTO_FD_NUMBERS_END 640
 
+/*
+ * With `terminal_fds` these fds come behind the client's own. The slave of a pseudo-terminal, which is to be the
+ * script's controlling terminal, and a stream socket, over which poold-keeper says and hears one byte at a time.
+ */
+enum {
+        PROTO_TERMINAL_FD_SLAVE,
+        PROTO_TERMINAL_FD_KEEPER,
+        PROTO_N_TERMINAL_FDS,
+};
+
+/* What the keeper says. Any other byte is a signal: the script's process group has been stopped by it. */
+enum {
+        PROTO_KEEPER_HELLO = 0, /* the terminal is the script's, which may have begun */
+};
+
+/* What the keeper is told. Until then the script has the terminal. */
+enum {
+        PROTO_KEEPER_FOREGROUND = 'F', /* the group that had the terminal last has it again */
+        PROTO_KEEPER_BACKGROUND = 'B', /* none has it: whoever reads it is stopped, which we are told */
+        PROTO_KEEPER_CONTINUE = 'C',   /* what was stopped goes on */
+};
+
 /* STOP's flags. */
 enum {
         PROTO_STOP_NOW = 1 << 0, /* end running scripts too */
@@ -96,6 +118,7 @@ enum {
         F(strv, argv)            /* python's arguments, without the program's own name */                         \
         F(strv, env)             /* NAME=value */                                                                 \
         F(u64v, fd_numbers)      /* the number that each of the client's fds has there, ascending */                         \
+        F(u32, terminal_fds)     /* PROTO_N_TERMINAL_FDS, or 0: the client has no terminal */                     \
         F(u32, umask)                                                                                             \
         F(u32, nice)             /* getpriority(2) as the kernel has it: 20 - nice, 1 to 40 */                    \
         F(u64, ignored_signals)                                                                                   \

@@ -25,7 +25,10 @@ static int run_warm(struct context *context, const struct run_options *options, 
                        wire_strv_from_array(environ, &request.env, &env_copy) < 0))
                 r = miss_set(ret_miss, "memory", "out of memory");
         if (r == 0)
+                r = proxy_new(options->tty, context, &request.proxy, ret_miss);
+        if (r == 0)
                 r = relay_run(context, channel, &request, ret_wait_status, ret_signals, ret_miss);
+        proxy_free(request.proxy);
         free(argv_copy);
         free(env_copy);
         channel_free(channel);

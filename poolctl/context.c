@@ -140,6 +140,8 @@ int context_collect(struct context *ret_context, struct miss *ret_miss) {
         int r;
 
         context->n_fds = 0;
+        context->slave_fd = context->keeper_fd = -1;
+        memset(context->is_terminal, 0, sizeof(context->is_terminal));
         context->cwd_fd = -1;
         swap_signal_mask(UINT64_MAX, &context->blocked_signals);
         context->ignored_signals = find_ignored_signals();
@@ -179,6 +181,7 @@ void context_put_run(const struct context *context, const char *pool, const stru
                 .pool = pool,
                 .argv = *argv,
                 .env = *env,
+                .terminal_fds = context->slave_fd < 0 ? 0 : PROTO_N_TERMINAL_FDS,
                 .umask = context->umask,
                 .nice = context->nice,
                 .ignored_signals = context->ignored_signals,
@@ -201,7 +204,13 @@ void context_put_run(const struct context *context, const char *pool, const stru
         ret_fds->fds[PROTO_RUN_FD_CWD] = context->cwd_fd;
         ret_fds->fds[PROTO_RUN_FD_CLAIM] = claim_fd;
         for (size_t i = 0; i < context->n_fds; i++)
-                ret_fds->fds[ret_fds->n_fds++] = (int)context->fd_numbers[i];
+                ret_fds->fds[ret_fds->n_fds++] =
+                        context->is_terminal[i] ? context->slave_fd : (int)context->fd_numbers[i];
+        if (context->slave_fd >= 0) {
+                ret_fds->fds[ret_fds->n_fds + PROTO_TERMINAL_FD_SLAVE] = context->slave_fd;
+                ret_fds->fds[ret_fds->n_fds + PROTO_TERMINAL_FD_KEEPER] = context->keeper_fd;
+                ret_fds->n_fds += PROTO_N_TERMINAL_FDS;
+        }
 }
 
 void context_restore_signals(const struct context *context, uint64_t signals) {

@@ -5,6 +5,7 @@
  * signals, limits and CPUs. Collected before anything else, while every open fd is still one that we were given.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/resource.h>
 
@@ -13,14 +14,17 @@
 #include "lib/root.h"
 #include "miss.h"
 
-#define CONTEXT_MAX_FDS (PROTO_MAX_FDS - 1 - PROTO_RUN_FD_FIRST)
+#define CONTEXT_MAX_FDS (PROTO_MAX_FDS - 1 - PROTO_RUN_FD_FIRST - PROTO_N_TERMINAL_FDS)
 #define CONTEXT_MAX_CPUS 8192 /* the most that Linux can be built for */
 #define CONTEXT_N_SIGNALS 64
 
 struct context {
         size_t n_fds;
         uint64_t fd_numbers[CONTEXT_MAX_FDS];
-        int cwd_fd; /* owned */
+        bool is_terminal[CONTEXT_MAX_FDS]; /* which of them the script's terminal takes the place of */
+        int slave_fd;                      /* the script's terminal, borrowed; -1 if it has none */
+        int keeper_fd;                     /* what goes with it, borrowed */
+        int cwd_fd;                        /* owned */
         uint32_t umask;
         uint32_t nice;
         uint64_t ignored_signals;

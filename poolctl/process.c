@@ -130,10 +130,13 @@ static void set_blocked_signals(uint64_t mask) {
         syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
 }
 
-void process_stop_self(int signo) {
-        kill(getpid(), signo);
+bool process_stop_self(int signo, bool group) {
+        sigset_t pending;
+
+        kill(group ? 0 : getpid(), signo);
         set_blocked_signals(~(UINT64_C(1) << (signo - 1)));
         set_blocked_signals(UINT64_MAX);
+        return sigpending(&pending) == 0 && sigismember(&pending, SIGCONT) == 1;
 }
 
 int process_end_like(int wait_status) {

@@ -30,8 +30,11 @@ enum {
  */
 int process_wait_status(const struct process *process, int *ret_wait_status);
 
-/* Stops us by @signo, as the shell sees it. Every signal must be blocked. Returns once we are continued. */
-void process_stop_self(int signo);
+/*
+ * Stops us by @signo, or our whole group, as the shell sees it. Every signal must be blocked. Returns once we are
+ * continued, which is told by a pending SIGCONT, or false at once if nobody could continue us.
+ */
+bool process_stop_self(int signo, bool group);
 
 /* Ends us by the signal of @wait_status, without a core of our own; if it says exited, returns its exit status. */
 int process_end_like(int wait_status);

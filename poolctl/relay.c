@@ -19,6 +19,8 @@
 #define GRACE_USEC (1 * USEC_PER_SEC)  /* for poold to say how a worker ended that has ended */
 #define LATE_USEC (10 * USEC_PER_SEC)  /* the same where the kernel cannot tell either */
 
+#define N_POLLFDS 3
+
 #define BIT(signo) (UINT64_C(1) << ((signo)-1))
 
 #define STOP_SIGNALS (BIT(SIGTSTP) | BIT(SIGTTIN) | BIT(SIGTTOU))
@@ -40,6 +42,7 @@ enum phase {
 struct relay {
         struct context *context;
         struct channel *channel;
+        struct proxy *proxy;
         struct process worker;
         enum phase phase;
         int64_t deadline_usec;
@@ -95,13 +98,27 @@ static int relay_settle(struct relay *relay) {
 static void relay_pass_on(struct relay *relay, int signo, bool group) {
         const struct context *context = relay->context;
 
-        if (!(STOP_SIGNALS & BIT(signo))) {
+        if (!(STOP_SIGNALS & BIT(signo)) || (relay->proxy && group)) {
                 process_signal(&relay->worker, signo, group);
                 return;
         }
+        if (relay->proxy)
+                proxy_suspend(relay->proxy);
         process_stop(&relay->worker, signo, group);
-        if (BIT(signo) & ~context->ignored_signals & ~context->blocked_signals)
-                process_stop_self(signo);
+        if (BIT(signo) & ~context->ignored_signals & ~context->blocked_signals &&
+            !process_stop_self(signo, false) && relay->proxy)
+                proxy_continue(relay->proxy);
+}
+
+/* Returns whether it was for the terminal alone. What is stopped with it we are told of, and stop then. */
+static bool relay_serve_terminal(struct relay *relay, int signo, bool group) {
+        if (!relay->proxy || !(signo == SIGCONT || (signo == SIGWINCH && group)))
+                return false;
+        if (signo == SIGCONT)
+                proxy_continue(relay->proxy);
+        else
+                proxy_resize(relay->proxy);
+        return true;
 }
 
 static int relay_on_assigned(struct relay *relay, struct message *message) {
@@ -113,6 +130,8 @@ static int relay_on_assigned(struct relay *relay, struct message *message) {
         fd_close(relay->worker.pidfd);
         relay->worker.pidfd = fdset_steal(&message->fds, 0);
         relay->worker.pid = (int)assigned.pid;
+        if (relay->proxy)
+                proxy_set_group(relay->proxy, relay->worker.pid);
         relay_enter(relay, PHASE_ASSIGNED, SETTLE_USEC);
         if (relay->verbose)
                 say("run by poold's worker %d", relay->worker.pid);
@@ -238,12 +257,16 @@ static int relay_on_signal(struct relay *relay) {
         if (read(relay->signal_fd, &info, sizeof(info)) != sizeof(info) || info.ssi_signo == SIGCHLD)
                 return 0;
         signo = (int)info.ssi_signo;
+        if (info.ssi_code == SI_USER && info.ssi_pid == (uint32_t)getpid())
+                return 0; /* was for the others of our group */
         group = info.ssi_code == SI_KERNEL && TERMINAL_SIGNALS & BIT(signo);
         if (BIT(signo) & ~HARMLESS_SIGNALS & ~context->ignored_signals & ~context->blocked_signals &&
             relay_take_claim(relay)) {
                 relay->wait_status = signo;
                 return RELAY_ENDED;
         }
+        if (relay_serve_terminal(relay, signo, group))
+                return 0;
         if (relay->worker.pidfd < 0)
                 relay_hold(relay, signo, group);
         else
@@ -298,10 +321,15 @@ static int relay_step(struct relay *relay) {
                 },
                 { .fd = relay->signal_fd, .events = POLLIN },
                 relay_watch_worker(relay),
+                { 0 },
+                { 0 },
+                { 0 },
         };
         int n_ready, r = 0;
 
-        n_ready = poll(pollfds, 3, clock_poll_ms(relay->deadline_usec));
+        proxy_watch(relay->proxy, pollfds + N_POLLFDS);
+        n_ready = poll(pollfds, relay->proxy ? N_POLLFDS + PROXY_N_POLLFDS : N_POLLFDS,
+                       clock_poll_ms(relay->deadline_usec));
         if (n_ready < 0)
                 return errno == EINTR ? 0 : -errno;
         if (n_ready == 0)
@@ -314,7 +342,24 @@ static int relay_step(struct relay *relay) {
                 r = relay_on_signal(relay);
         if (r == 0 && pollfds[2].revents)
                 r = relay_on_worker(relay);
+        if (r == 0 && relay->proxy)
+                proxy_step(relay->proxy, pollfds + N_POLLFDS);
         return r;
+}
+
+/* The script has ended, but our terminal may be slow. Whoever does not want to wait may say so. */
+static void relay_drain(const struct relay *relay) {
+        while (!proxy_finish(relay->proxy)) {
+                struct pollfd pollfds[PROXY_N_POLLFDS + 1] = { 0 };
+                struct signalfd_siginfo info;
+
+                proxy_watch(relay->proxy, pollfds);
+                pollfds[PROXY_N_POLLFDS] = (struct pollfd){ .fd = relay->signal_fd, .events = POLLIN };
+                if (poll(pollfds, PROXY_N_POLLFDS + 1, -1) > 0 && pollfds[PROXY_N_POLLFDS].revents &&
+                    read(relay->signal_fd, &info, sizeof(info)) == sizeof(info) &&
+                    BIT(info.ssi_signo) & ~HARMLESS_SIGNALS)
+                        return;
+        }
 }
 
 /* Returns 0, or MISS if the kernel does not let RUN go. That poold has hung up is for relay_on_readable(). */
@@ -329,6 +374,8 @@ static int relay_send(struct relay *relay, const struct relay_request *request) 
         if (r < 0 && r != -EPIPE && r != -ECONNRESET)
                 return miss_set(relay->miss, "send", "cannot hand the run to poold: %s", strerror(-r));
         relay->sending = r == CHANNEL_AGAIN;
+        if (relay->proxy)
+                proxy_sent(relay->proxy);
         relay_enter(relay, PHASE_ASKED, REPLY_USEC);
         return 0;
 }
@@ -345,6 +392,7 @@ int relay_run(struct context *context, struct channel *channel, const struct rel
                 .worker = { .pidfd = -1 },
                 .claim_fd = claim_fd,
                 .signal_fd = signal_fd,
+                .proxy = request->proxy,
                 .connected = true,
                 .verbose = request->verbose,
                 .miss = ret_miss,
@@ -356,6 +404,8 @@ int relay_run(struct context *context, struct channel *channel, const struct rel
         r = relay_send(&relay, request);
         while (r == 0)
                 r = relay_step(&relay);
+        if (r == RELAY_ENDED && relay.proxy)
+                relay_drain(&relay);
         fd_close(relay.worker.pidfd);
         *ret_wait_status = relay.wait_status;
         *ret_signals = relay.held;

@@ -10,11 +10,13 @@
 #include "context.h"
 #include "lib/channel.h"
 #include "miss.h"
+#include "proxy.h"
 
 struct relay_request {
         const char *pool;
         struct wire_strv argv, env;
-        bool verbose; /* say who runs it */
+        bool verbose;        /* say who runs it */
+        struct proxy *proxy; /* NULL: the script has no terminal */
 };
 
 /*

@@ -6,13 +6,19 @@
 
 #include "say.h"
 
-static int set_tty(const char *mode) {
-        if (strcmp(mode, "auto") == 0 || strcmp(mode, "direct") == 0)
-                return 0;
-        if (strcmp(mode, "pty") == 0)
-                say("--tty=pty is not available in this version; use --tty=auto or --tty=direct");
-        else
-                say("--tty must be auto or direct, not '%s'", mode);
+static int set_tty(const char *name, enum proxy_mode *ret_mode) {
+        static const char *const names[] = {
+                [PROXY_AUTO] = "auto",
+                [PROXY_DIRECT] = "direct",
+                [PROXY_ALWAYS] = "pty",
+        };
+
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+                if (strcmp(name, names[i]) == 0) {
+                        *ret_mode = (enum proxy_mode)i;
+                        return 0;
+                }
+        say("--tty must be auto, direct or pty, not '%s'", name);
         return EXIT_OWN_FAILURE;
 }
 
@@ -36,10 +42,10 @@ int run_options_parse(char ***args, struct run_options *ret_options) {
                                 return EXIT_OWN_FAILURE;
                         }
                 } else if (strncmp(arg, "--tty=", 6) == 0) {
-                        if (set_tty(arg + 6) != 0)
+                        if (set_tty(arg + 6, &options->tty) != 0)
                                 return EXIT_OWN_FAILURE;
                 } else if (strcmp(arg, "--tty") == 0) {
-                        say("--tty needs its value behind '=': --tty=auto or --tty=direct");
+                        say("--tty needs its value behind '=': --tty=auto, --tty=direct or --tty=pty");
                         return EXIT_OWN_FAILURE;
                 } else {
                         *args += strcmp(arg, "--") == 0;

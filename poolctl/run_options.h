@@ -4,12 +4,15 @@
 
 #include <stdbool.h>
 
+#include "proxy.h"
+
 #define EXIT_OWN_FAILURE 125 /* that of poolctl and not of the script, as with docker run */
 
 struct run_options {
         const char *pool; /* NULL: not given */
         bool no_fallback;
         bool verbose;
+        enum proxy_mode tty;
 };
 
 /*

@@ -73,10 +73,10 @@ static int check_number(const struct fdset *fds, const struct wire_u64v *numbers
         return 0;
 }
 
-int descriptors_lift(struct fdset *fds, const struct wire_u64v *numbers, struct decline *why) {
+int descriptors_lift(struct fdset *fds, const struct wire_u64v *numbers, size_t n_more, struct decline *why) {
         int r;
 
-        if (fds->n_fds != PROTO_RUN_FD_FIRST + (size_t)numbers->count + 1)
+        if (fds->n_fds != PROTO_RUN_FD_FIRST + (size_t)numbers->count + n_more)
                 return decline(why, "fds", "%zu fds came for %u numbers", fds->n_fds, numbers->count);
         for (uint32_t i = 0; i < numbers->count; i++) {
                 r = check_number(fds, numbers, i, why);

@@ -21,6 +21,7 @@
 #include "lib/log.h"
 #include "patience.h"
 #include "python.h"
+#include "terminal.h"
 
 #define TRACEBACK_BYTES (64 << 10) /* of what a module says; it can be anything */
 
@@ -148,6 +149,7 @@ static void report(int wait_status) {
         if (getpid() == job.pid && own_socket_is_there(&job.control_socket) &&
             own_socket_is_there(&job.client_socket)) {
                 unfollow_client();
+                terminal_leave();
                 send_finished(wait_status, "");
                 close_all_others();
                 send_exit(wait_status);
@@ -198,6 +200,15 @@ static int check_stdin(const struct python_run *run, int fd, struct decline *why
         return 0;
 }
 
+/* The fds of a terminal come behind the client's own. Returns 0 or DECLINED. */
+static int take_terminal(const struct fdset *fds, const struct proto_run *context, struct decline *why) {
+        const int *own = fds->fds + PROTO_RUN_FD_FIRST + context->fd_numbers.count;
+
+        if (!context->terminal_fds)
+                return 0;
+        return terminal_take(own[PROTO_TERMINAL_FD_SLAVE], own[PROTO_TERMINAL_FD_KEEPER], why);
+}
+
 /* All that can be checked before the claim is. Returns 0, DECLINED, or negative (printed). */
 static int prepare(struct message *message, struct proto_run *context, struct python_run *run,
                    struct decline *why) {
@@ -207,7 +218,9 @@ static int prepare(struct message *message, struct proto_run *context, struct py
                 return decline(why, "protocol", "not a run");
         r = parse_arguments(context, run, why);
         if (r == 0)
-                r = descriptors_lift(&message->fds, &context->fd_numbers, why);
+                r = descriptors_lift(&message->fds, &context->fd_numbers, context->terminal_fds + 1, why);
+        if (r == 0)
+                r = take_terminal(&message->fds, context, why);
         if (r == 0)
                 r = check_stdin(run, find_stdin(&message->fds, &context->fd_numbers), why);
         if (r == 0)
@@ -233,6 +246,9 @@ static int become(struct message *message, const struct proto_run *context) {
         r = descriptors_place(&message->fds, &context->fd_numbers);
         if (r < 0)
                 return r;
+        if (context->terminal_fds)
+                terminal_await(fdset_steal(&message->fds, PROTO_RUN_FD_FIRST + context->fd_numbers.count +
+                                                                  PROTO_TERMINAL_FD_SLAVE));
         message_fini(message);
         context_adopt_late(context);
         follow_client();
@@ -241,7 +257,7 @@ static int become(struct message *message, const struct proto_run *context) {
 
 /* Serves the run that @message assigns. Its payload lives as long as the process. Returns the wait status. */
 static int serve(struct message *message) {
-        struct proto_run context;
+        struct proto_run context = { 0 };
         struct python_run run;
         struct decline why;
         int r;

@@ -142,8 +142,10 @@ static void serve_run(struct server *server, struct client *client, struct messa
 
 /* Does it say of its process what a process can be? What a peer sends must not cost a worker. */
 static bool is_sound(const struct proto_run *run, size_t n_fds) {
-        if (run->fd_numbers.count + (size_t)PROTO_RUN_FD_FIRST != n_fds || run->limits.count != 2 * RLIM_NLIMITS ||
-            run->nice < 1 || run->nice > 40 || (uint64_t)run->argv.count + run->env.count > MAX_STRINGS)
+        if ((run->terminal_fds != 0 && run->terminal_fds != PROTO_N_TERMINAL_FDS) ||
+            (size_t)run->fd_numbers.count + run->terminal_fds + PROTO_RUN_FD_FIRST != n_fds ||
+            run->limits.count != 2 * RLIM_NLIMITS || run->nice < 1 || run->nice > 40 ||
+            (uint64_t)run->argv.count + run->env.count > MAX_STRINGS)
                 return false;
         for (uint32_t i = 1; i < run->fd_numbers.count; i++)
                 if (wire_u64v_at(&run->fd_numbers, i) <= wire_u64v_at(&run->fd_numbers, i - 1))

@@ -117,7 +117,7 @@ class Worker:
         env = os.environ if env is None else env
         payload = b"".join([
             string(""), strings(argv), strings([f"{name}={value}" for name, value in env.items()]),
-            integers(list(fds)), u32(umask), u32(nice), struct.pack("<QQ", ignored, blocked),
+            integers(list(fds)), u32(0), u32(umask), u32(nice), struct.pack("<QQ", ignored, blocked),
             integers(limits() if rlimits is None else rlimits), integers([cpus]), integers([0, 0, 0]), u32(os.getpid()), u32(os.geteuid()),
         ])
         self.assigned = time.monotonic_ns()

@@ -1,0 +1,55 @@
+#pragma once
+
+/*
+ * The script's terminal, for a client that has one: a pseudo-terminal in its place, and all that passes between them.
+ *
+ * The client's own terminal is left alone until the script asks for it: what it writes is passed on, keys go where
+ * they went before, signals from the keyboard come to us as to every process of our group. Only when the script reads
+ * the terminal or sets it, which stops a process in the background, or from the beginning where nobody else can want
+ * it, do we attach: our terminal becomes raw, and the script's does what it did.
+ */
+
+#include <poll.h>
+#include <stdbool.h>
+
+#include "context.h"
+#include "miss.h"
+
+enum proxy_mode {
+        PROXY_AUTO,   /* if fd 0, 1 or 2 is our controlling terminal */
+        PROXY_DIRECT, /* never: the script has the very fds, but no controlling terminal */
+        PROXY_ALWAYS, /* if we have a controlling terminal at all */
+};
+
+struct proxy;
+
+/*
+ * Makes the pseudo-terminal and puts its slave in the place of every fd of @context that is our terminal.
+ * Returns 0 and the proxy, NULL if there is to be none, or MISS and why.
+ */
+int proxy_new(enum proxy_mode mode, struct context *context, struct proxy **ret_proxy, struct miss *ret_miss);
+
+/* Gives the terminal back as it was found. @proxy may be NULL. Returns NULL. */
+struct proxy *proxy_free(struct proxy *proxy);
+
+/* The run was sent: what is the script's is no longer ours. */
+void proxy_sent(struct proxy *proxy);
+
+/* The process group that serves the run. */
+void proxy_set_group(struct proxy *proxy, int group);
+
+#define PROXY_N_POLLFDS 3
+/* What to wait for. @proxy may be NULL: nothing. */
+void proxy_watch(const struct proxy *proxy, struct pollfd ret_pollfds[PROXY_N_POLLFDS]);
+/* Does what can be done. We may be stopped in it, if the script is. */
+void proxy_step(struct proxy *proxy, const struct pollfd pollfds[PROXY_N_POLLFDS]);
+
+/* Our terminal has another size. */
+void proxy_resize(struct proxy *proxy);
+/* We are to stop: our terminal is as it was found until proxy_continue(). */
+void proxy_suspend(struct proxy *proxy);
+/* We were continued, so the script is. */
+void proxy_continue(struct proxy *proxy);
+
+/* The script has ended. Returns whether all that it wrote has been passed on; if not, wait and step on. */
+bool proxy_finish(struct proxy *proxy);
