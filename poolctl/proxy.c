@@ -198,11 +198,9 @@ static void copy_input(struct proxy *proxy) {
 
 /* --- Whose terminal it is --- */
 
+/* What was written before must have been passed on, unless the script only begins. */
 static void attach(struct proxy *proxy) {
         if (proxy->attached || proxy->own < 0 || tcgetattr(proxy->own, &proxy->found) < 0)
-                return;
-        settle_output(proxy);
-        if (proxy->own < 0)
                 return;
         terminal_copy_size(proxy->own, proxy->master);
         proxy->is_output_raw = proxy->is_eager;
@@ -227,6 +225,7 @@ void proxy_suspend(struct proxy *proxy) {
 }
 
 void proxy_continue(struct proxy *proxy) {
+        settle_output(proxy);
         if (proxy->own >= 0 && proxy->wants && terminal_is_foreground(proxy->own)) {
                 struct termios now;
 
