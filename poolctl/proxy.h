@@ -16,8 +16,8 @@
 #include "miss.h"
 
 enum proxy_mode {
+        PROXY_DIRECT, /* the default. Never: the script has the very fds, but no controlling terminal */
         PROXY_AUTO,   /* if fd 0, 1 or 2 is our controlling terminal */
-        PROXY_DIRECT, /* never: the script has the very fds, but no controlling terminal */
         PROXY_ALWAYS, /* if we have a controlling terminal at all */
 };
 

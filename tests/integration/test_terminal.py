@@ -59,7 +59,7 @@ class Shell(pexpect.spawn):
 def shell(poold, request):
     """Each test runs against python3, too: it says what is right."""
     poold.start("[pool:default]\nsize = 2\n")
-    program = poold.program("poolctl") + " run --no-fallback" if request.param == "poolctl" else PYTHON
+    program = poold.program("poolctl") + " run --no-fallback --tty=auto" if request.param == "poolctl" else PYTHON
     shell = Shell(poold, program)
     try:
         yield shell
@@ -403,8 +403,8 @@ sys.stdout.write("the end")
     poolctl = poold.program("poolctl")
     expected = digest(PYTHON, str(path))
     assert expected[0] > 4_900_000
-    assert digest(poolctl, "run", "--no-fallback", str(path)) == expected
-    assert digest("/bin/sh", "-c", f"{poolctl} run --no-fallback {path}; exit 0") == expected
+    assert digest(poolctl, "run", "--no-fallback", "--tty=auto", str(path)) == expected
+    assert digest("/bin/sh", "-c", f"{poolctl} run --no-fallback --tty=auto {path}; exit 0") == expected
 
 
 def test_megabytes_typed(shell, script):
@@ -474,7 +474,7 @@ def test_direct_leaves_the_terminal_alone(poold, script):
 def test_pty_also_without_a_terminal_on_the_standard_fds(poold, script, tmp_path):
     poold.start("[pool:default]\nsize = 2\n")
     path = script("print(open('/dev/tty').readline())")
-    shell = Shell(poold, poold.program("poolctl") + " run --no-fallback")
+    shell = Shell(poold, poold.program("poolctl") + " run --no-fallback --tty=auto")
     shell.do(f"PYTHON {path} < /dev/null > out 2> err")
     assert "No such device" in (tmp_path / "err").read_text()
     shell.start(f"PYTHON --tty=pty {path} < /dev/null > out 2> err")
@@ -488,7 +488,7 @@ def test_costs_nothing_without_a_terminal(poold, script, tmp_path):
     poold.start()
     trace = tmp_path / "trace"
     subprocess.run(["strace", "-f", "-o", trace, "-e", "trace=ioctl,openat,socketpair", poold.program("poolctl"), "run",
-                    "--no-fallback", script("pass")], env=poold.env, stdin=subprocess.DEVNULL,
+                    "--no-fallback", "--tty=auto", script("pass")], env=poold.env, stdin=subprocess.DEVNULL,
                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True)
     calls = pathlib.Path(trace).read_text()
     assert calls.count("ioctl(") == 3 and "/dev/tty" not in calls and "socketpair" not in calls, calls
