@@ -161,6 +161,9 @@ static void reset_signals(void) {
         }
 }
 
+/* How long we keep the GIL from threads that want it, and a thread that computes keeps it from us after each write. */
+#define HUSHED_SWITCH_SEC 0.05
+
 /*
  * Under python3 daemon threads stop here. Ours go on until _exit(), so they are kept from running where that is
  * possible, and from printing what they make of the emptied modules. Returns whether there are any.
@@ -168,12 +171,12 @@ static void reset_signals(void) {
 static bool hush_threads(void) {
         PyObject *threading = PyDict_GetItemString(PyImport_GetModuleDict(), "threading"); /* borrowed */
         _cleanup_pyref_ PyObject *frames = PyObject_CallMethod(sys, "_current_frames", NULL);
-        _cleanup_pyref_ PyObject *silent = NULL, *long_time = PyFloat_FromDouble(1000.0);
+        _cleanup_pyref_ PyObject *silent = NULL, *interval = PyFloat_FromDouble(HUSHED_SWITCH_SEC);
 
         if (!frames || PyObject_Size(frames) <= 1)
                 return false;
-        if (long_time)
-                call_sys("setswitchinterval", long_time);
+        if (interval)
+                call_sys("setswitchinterval", interval);
         silent = PyObject_GetAttrString(builtins, "id");
         if (threading && silent)
                 PyObject_SetAttrString(threading, "excepthook", silent);
