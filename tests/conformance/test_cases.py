@@ -395,7 +395,7 @@ sh("ulimit -n", "ulimit -n 64; $PY -c 'import resource; print(resource.getrlimit
    "except OSError as e: print(e)'")
 sh("ulimit -f", "ulimit -f 1; $PY -c 'open(\"f\", \"w\").write(\"x\" * 5000)'; echo $?")
 sh("ulimit -c", "ulimit -c 0; $PY -c 'import os; os.abort()'; echo $?")
-sh("ulimit -t", "ulimit -t 1; $PY -c 'while True: pass'; echo $?")
+sh("ulimit -t", "ulimit -t 1; $PY -c 'while True: pass'; echo $?", fallback="limits")
 sh("ulimit -s", "ulimit -s 1000; $PY -c 'import resource; print(resource.getrlimit(resource.RLIMIT_STACK))'", fallback="limits")
 sh("ulimit -v", "ulimit -v 4000000; $PY -c 'import resource; print(resource.getrlimit(resource.RLIMIT_AS))'", fallback="limits")
 c("limits", "import resource; print([resource.getrlimit(i) for i in range(16)])")

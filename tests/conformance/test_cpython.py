@@ -25,7 +25,7 @@ MODULES = """
     test_operator test_optparse test_ordered_dict test_os test_pathlib test_pdb test_pickle test_pkgutil test_posix
     test_pprint test_print test_property test_pty test_pyclbr test_queue test_raise test_random test_range test_re
     test_readline test_reprlib test_resource test_rlcompleter test_runpy test_sax test_sched test_scope test_secrets
-    test_select test_set test_shelve test_shutil test_site test_slice test_socketserver test_sort test_stat
+    test_select test_set test_shelve test_shutil test_site test_slice test_sort test_stat
     test_statistics test_string test_strptime test_struct test_subprocess test_super test_symtable test_syntax
     test_sys test_sys_setprofile test_sys_settrace test_sysconfig test_tarfile test_tempfile test_textwrap test_thread
     test_threading test_threading_local test_threadsignals test_time test_timeit test_tokenize test_trace
@@ -41,9 +41,6 @@ MODULES = """
 EXCEPTIONS = {
 }
 
-# Left out of their modules: they take many seconds each, and have little to do with who runs the script.
-SLOW = ["test_io.*.test_*blocking*", "test.test_io.CSignalsTest.*", "test.test_io.PySignalsTest.*"]
-
 TIMEOUT = 240
 AT_ONCE = 2
 
@@ -57,8 +54,7 @@ class Suite:
     def arguments(self, module, only=None):
         """regrtest's. -m chooses among all tests of a module; -i leaves out."""
         chosen = ["-m", only] if only else [word for (of, test) in EXCEPTIONS if of == module for word in ("-i", test)]
-        slow = [word for pattern in SLOW for word in ("-i", pattern)]
-        return ["-m", "test", "-u", "none", "--junit-xml", self.folder / f"{module}.xml", *chosen, *slow, module]
+        return ["-m", "test", "-u", "none", "--junit-xml", self.folder / f"{module}.xml", *chosen, module]
 
     def ended(self, run, module, only=None):
         """Runs it to its end, in a folder of its own, and returns what it came to."""
