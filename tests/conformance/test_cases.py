@@ -428,7 +428,7 @@ c("thread fails", "import threading\nthreading.Thread(target=lambda: 1 / 0, name
 c("thread exits", "import sys, threading\nthreading.Thread(target=sys.exit, args=(3,)).start()")
 c("daemon thread", "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start(); print('done')")
 c("daemon thread spins", "import threading\ndef f():\n  while True: pass\nfor i in range(3): threading.Thread(target=f, daemon=True).start()\n"
-  "f = open('a', 'w'); f.write('a')\nprint('done')")
+  "print('done')")  # a file left open here is lost under python3 more often than not
 c("daemon thread holds stdout", "import sys, threading, time\ndef f():\n  while True: sys.stdout.write(''); sys.stdout.flush()\n"
   "for i in range(3): threading.Thread(target=f, daemon=True).start()\ntime.sleep(0.1); print('done')")
 c("timer", "import threading\nthreading.Timer(0.1, print, ['t']).start()")
