@@ -72,7 +72,6 @@ def sh(name, shell, **options):
 
 # -- The command line
 
-FLAGS = "-B, -q and -u change what they change, but sys.flags does not show them"
 LEADER = "a worker leads a group and a session of its own from its start"
 
 SHOW = """\
@@ -118,16 +117,17 @@ cmd("-?", "-?", fallback="options")
 cmd("-u", "-u", "-c", "import os, sys; sys.stdout.write('a'); sys.stdout.buffer.write(b'b'); "
     "print(sys.stdout.write_through, type(sys.stdout.buffer)); os._exit(3)")
 cmd("-uc", "-uc", "import sys; print(sys.stdout.write_through, sys.orig_argv)")
-cmd("-B", "-B", "-c", "import sys, m; print(sys.dont_write_bytecode, sys.flags)", files={"m.py": ""}, known=FLAGS)
-cmd("-q", "-q", "-c", "import sys; print(sys.flags)", known=FLAGS)
-cmd("-Bqu", "-Bqu", "-c", "import sys; print(sys.flags, sys.orig_argv)", known=FLAGS)
-for option in ("-O", "-OO", "-I", "-E", "-s", "-S", "-P", "-b", "-bb", "-Wignore", "-Wd", "-i", "-R"):
+cmd("-B", "-B", "-c", "import sys, m; print(sys.dont_write_bytecode, sys.flags)", files={"m.py": ""})
+cmd("-q", "-q", "-c", "import sys; print(sys.flags)")
+cmd("-Bqu", "-Bqu", "-c", "import sys; print(sys.flags, sys.orig_argv)")
+for option in ("-P", "-Wignore", "-Wd"):
+    cmd(f"{option}", option, "-c", "import sys; print(sys.flags, sys.warnoptions); assert 0")
+for option in ("-O", "-OO", "-I", "-E", "-s", "-S", "-b", "-bb", "-i", "-R"):
     cmd(f"{option}", option, "-c", "import sys; print(sys.flags, sys.warnoptions); assert 0", fallback="options")
 cmd("-X utf8", "-X", "utf8", "-c", "import sys; print(sys.flags)", fallback="options")
 cmd("-X dev", "-Xdev", "-c", "import sys; print(sys.flags)", fallback="options")
-cmd("-X faulthandler", "-X", "faulthandler", "-c", "import faulthandler; print(faulthandler.is_enabled())",
-    fallback="options")
-cmd("-x", "-x", "s.py", files={"s.py": "no python\nprint(1)\n"}, fallback="options")
+cmd("-X faulthandler", "-X", "faulthandler", "-c", "import faulthandler; print(faulthandler.is_enabled())")
+cmd("-x", "-x", "s.py", files={"s.py": "no python\nprint(1)\n"})
 cmd("script absent", "nonesuch.py", fallback="script")
 cmd("script is a folder with __main__", "d", files={"d/__main__.py": SHOW}, fallback="script")
 cmd("script is a folder without __main__", "d", files={"d/x.py": ""}, fallback="script")
@@ -286,12 +286,14 @@ c("temporary folder", "import tempfile; print(tempfile.gettempdir())", env={"TMP
 c("home", "import os; print(os.path.expanduser('~'), os.get_exec_path())")
 c("COLUMNS", "import argparse; argparse.ArgumentParser().parse_args(['-h'])", env={"COLUMNS": "33"})
 c("user", "import getpass; print(getpass.getuser())", env={"LOGNAME": "zed"})
-for name, value in {"PYTHONPATH": "/tmp/nonesuch", "PYTHONHASHSEED": "0", "PYTHONOPTIMIZE": "1", "PYTHONUTF8": "1",
-                    "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "error",
-                    "PYTHONSAFEPATH": "1", "PYTHONFAULTHANDLER": "1", "PYTHONDEVMODE": "1",
-                    "PYTHONIOENCODING": "latin-1:replace", "PYTHONINSPECT": "", "PYTHONBREAKPOINT": "0"}.items():
-    c(f"{name}={value}", "import os, sys; print(sys.flags, sys.stdout.encoding, sys.path, sys.warnoptions); breakpoint if 0 else 1/0",
-      env={name: value}, fallback="environment")
+VARIABLE = "import os, sys; print(sys.flags, sys.stdout.encoding, sys.path, sys.warnoptions); breakpoint if 0 else 1/0"
+for name, value in {"PYTHONPATH": "/tmp/nonesuch", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1",
+                    "PYTHONWARNINGS": "error", "PYTHONSAFEPATH": "1", "PYTHONFAULTHANDLER": "1",
+                    "PYTHONIOENCODING": "latin-1:replace", "PYTHONBREAKPOINT": "0"}.items():
+    c(f"{name}={value}", VARIABLE, env={name: value})
+for name, value in {"PYTHONHASHSEED": "0", "PYTHONOPTIMIZE": "1", "PYTHONUTF8": "1", "PYTHONDEVMODE": "1",
+                    "PYTHONINSPECT": ""}.items():
+    c(f"{name}={value}", VARIABLE, env={name: value}, fallback="environment")
 
 # -- Imports
 
