@@ -8,7 +8,7 @@
 
 #include "lib/fd.h"
 
-/* Where ours begin, and how far below placeholders reach; less where the limit on fds is small. */
+/* How far placeholders reach, below where ours begin; less where the limit on fds is small. */
 #define PLACEHOLDER_LAST 399
 
 static int own_first(void) {
@@ -59,11 +59,11 @@ static bool fdset_has(const struct fdset *fds, uint64_t number) {
 }
 
 /* Can the client's fd have this number? Whatever is open there, and not just received, is a library's or ours. */
-static int check_number(const struct fdset *fds, const struct wire_u64v *numbers, uint32_t index,
+static int check_number(const struct fdset *fds, const struct wire_u64v *numbers, uint32_t index, int first,
                         struct decline *why) {
         uint64_t number = wire_u64v_at(numbers, index);
 
-        if (number >= (uint64_t)own_first())
+        if (number >= (uint64_t)first)
                 return decline(why, "fds", "the number %llu is too high", (unsigned long long)number);
         for (uint32_t i = 0; i < index; i++)
                 if (wire_u64v_at(numbers, i) == number)
@@ -74,19 +74,20 @@ static int check_number(const struct fdset *fds, const struct wire_u64v *numbers
 }
 
 int descriptors_lift(struct fdset *fds, const struct wire_u64v *numbers, size_t n_more, struct decline *why) {
+        const int first = own_first(); /* asked once: it is a system call */
         int r;
 
         if (fds->n_fds != PROTO_RUN_FD_FIRST + (size_t)numbers->count + n_more)
                 return decline(why, "fds", "%zu fds came for %u numbers", fds->n_fds, numbers->count);
         for (uint32_t i = 0; i < numbers->count; i++) {
-                r = check_number(fds, numbers, i, why);
+                r = check_number(fds, numbers, i, first, why);
                 if (r)
                         return r;
         }
         for (size_t i = 0; i < fds->n_fds; i++) {
                 if (fds->fds[i] < 0)
                         continue; /* stolen already */
-                fds->fds[i] = descriptors_hide(fd_steal(&fds->fds[i]));
+                fds->fds[i] = fd_move_above(fd_steal(&fds->fds[i]), first);
                 if (fds->fds[i] < 0)
                         return decline(why, "fds", "cannot move an fd: %s", strerror(-fds->fds[i]));
         }
