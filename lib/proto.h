@@ -13,19 +13,27 @@
  * A peer of another version is answered with REFUSED (reason "version") and dropped. To make that possible, the header
  * and the message REFUSED are the same in every version.
  *
- *     client  -> server   RUN                       one run; the connection then belongs to it
- *     server  -> worker   ASSIGN                    the same run, the client's connection as its last fd
- *     server  -> client   ASSIGNED                  who runs it
- *     worker  -> server   FINISHED                  the run is over (or declined), before the client hears of it
- *     worker  -> client   EXIT                      how it ended; REFUSED if the worker declines it unstarted
- *     server  -> client   GONE                      how the worker's process ended; counts if there was no EXIT
+ *     client  -> server   RUN                       one run
+ *     server  -> worker   ASSIGN                    the same run; the connection, its last fd, is the worker's from then on
+ *     worker  -> client   ASSIGNED                  who runs it, before anything of it has begun
+ *     worker  -> client   EXIT                      how it ended
  *     server  -> client   REFUSED                   nothing was started; the client runs python3 itself
+ *     worker  -> client   REFUSED                   the same, after ASSIGNED; poold gets DECLINED
+ *
+ * With ASSIGNED the client gets a socket to the worker's parent, poold-keeper, which outlives poold:
+ *
+ *     keeper  -> client   STOPPED                   the worker was stopped by a signal
+ *     keeper  -> client   GONE                      how the worker's process ended; counts if there was no EXIT
+ *     client  -> keeper   KEEP                      what is to be done for the run
+ *
+ * A client that goes without KEEP's DONE takes its run with it: the keeper sends SIGHUP to the worker's process group,
+ * and SIGKILL 2 s later.
  *
  *     client  -> server   EXPLAIN                   the same run, which is only to be judged
  *     server  -> client   EXPLAINED                 how it would be served
  *
  * Exactly one side starts the script. RUN carries an eventfd(2) with the count 1, the claim: the worker reads it
- * before it starts, the client reads it before it gives up waiting. Whoever got the 1 has the run.
+ * before it starts, the client reads it before it gives up waiting, after PROTO_REPLY_MS. Whoever got the 1 has the run.
  */
 
 #include <stdint.h>
@@ -35,6 +43,7 @@
 #define PROTO_MAGIC UINT32_C(0x4c4f4f50) /* "POOL" */
 #define PROTO_VERSION 1
 #define PROTO_HEADER_BYTES 16
+#define PROTO_REPLY_MS 1000
 #define PROTO_MAX_FDS 253 /* SCM_MAX_FD, see unix(7) */
 
 /* Who may send or receive a message; a bit mask, since a client's peer is first poold and then a worker. */
@@ -42,6 +51,7 @@ enum proto_role {
         PROTO_CLIENT = 1 << 0,
         PROTO_SERVER = 1 << 1,
         PROTO_WORKER = 1 << 2,
+        PROTO_KEEPER = 1 << 3,
 };
 
 /* The first fds of RUN and ASSIGN; behind them come the client's own, in the order of `fd_numbers`. */
@@ -54,26 +64,28 @@ enum {
 /* Numbers of fds from here on are a worker's own: a client that has such fds is not served warm. */
 #define PROTO_FD_NUMBERS_END 640
 
-/*
- * With `terminal_fds` these fds come behind the client's own. The slave of a pseudo-terminal, which is to be the
- * script's controlling terminal, and a stream socket, over which poold-keeper says and hears one byte at a time.
- */
+/* RUN's `terminal`. If there is one, the client's terminal is the fd behind the client's own. */
 enum {
-        PROTO_TERMINAL_FD_SLAVE,
-        PROTO_TERMINAL_FD_KEEPER,
-        PROTO_N_TERMINAL_FDS,
+        PROTO_TERMINAL_NONE,
+        PROTO_TERMINAL_BACKGROUND, /* whoever reads it is stopped, and the client decides */
+        PROTO_TERMINAL_FOREGROUND, /* it is the script's from the beginning */
+        PROTO_N_TERMINALS,
 };
 
-/* What the keeper says. Any other byte is a signal: the script's process group has been stopped by it. */
+/* The fds of ASSIGNED; the terminal only for a run that asked for one: the master of the script's. */
 enum {
-        PROTO_KEEPER_HELLO = 0, /* the terminal is the script's, which may have begun */
+        PROTO_ASSIGNED_FD_PROCESS, /* the worker's pidfd */
+        PROTO_ASSIGNED_FD_KEEPER,  /* a socket to its parent */
+        PROTO_ASSIGNED_FD_TERMINAL,
+        PROTO_ASSIGNED_N_FDS,
 };
 
-/* What the keeper is told. Until then the script has the terminal. */
+/* KEEP's orders, carried out in this order. */
 enum {
-        PROTO_KEEPER_FOREGROUND = 'F', /* the group that had the terminal last has it again */
-        PROTO_KEEPER_BACKGROUND = 'B', /* none has it: whoever reads it is stopped, which we are told */
-        PROTO_KEEPER_CONTINUE = 'C',   /* what was stopped goes on */
+        PROTO_KEEP_FOREGROUND = 1 << 0, /* the group that had the script's terminal last has it again */
+        PROTO_KEEP_BACKGROUND = 1 << 1, /* none has it */
+        PROTO_KEEP_CONTINUE = 1 << 2,   /* what was stopped goes on */
+        PROTO_KEEP_DONE = 1 << 3,       /* the run has ended: what it left behind is not to be hung up */
 };
 
 /* STOP's flags. */
@@ -92,13 +104,13 @@ enum {
         M(1, REFUSED, refused, PROTO_SERVER | PROTO_WORKER, PROTO_CLIENT, 64 << 10, 0, 0)                         \
         M(2, RUN, run, PROTO_CLIENT, PROTO_SERVER, 16 << 20, PROTO_RUN_FD_FIRST, PROTO_MAX_FDS - 1)               \
         M(3, ASSIGN, run, PROTO_SERVER, PROTO_WORKER, 16 << 20, PROTO_RUN_FD_FIRST + 1, PROTO_MAX_FDS)            \
-        M(4, ASSIGNED, assigned, PROTO_SERVER, PROTO_CLIENT, 64, 1, 1)                                            \
+        M(4, ASSIGNED, assigned, PROTO_WORKER, PROTO_CLIENT, 64, PROTO_ASSIGNED_FD_TERMINAL, PROTO_ASSIGNED_N_FDS)  \
         M(5, EXIT, ended, PROTO_WORKER, PROTO_CLIENT, 64, 0, 0)                                                   \
-        M(6, GONE, ended, PROTO_SERVER, PROTO_CLIENT, 64, 0, 0)                                                   \
+        M(6, GONE, ended, PROTO_KEEPER, PROTO_CLIENT, 64, 0, 0)                                                   \
         M(7, SETUP, setup, PROTO_SERVER, PROTO_WORKER, 1 << 20, 0, 0)                                             \
         M(8, READY, ready, PROTO_WORKER, PROTO_SERVER, 64, 0, 0)                                                  \
         M(9, FAILED, failed, PROTO_WORKER, PROTO_SERVER, 1 << 20, 0, 0)                                           \
-        M(10, FINISHED, finished, PROTO_WORKER, PROTO_SERVER, 64 << 10, 0, 0)                                     \
+        M(10, DECLINED, declined, PROTO_WORKER, PROTO_SERVER, 64 << 10, 0, 0)                                     \
         M(11, STATUS, status, PROTO_CLIENT, PROTO_SERVER, 64, 0, 0)                                               \
         M(12, STATUS_HEAD, status_head, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)                               \
         M(13, STATUS_POOL, status_pool, PROTO_SERVER, PROTO_CLIENT, 2 << 20, 0, 0)                                \
@@ -107,7 +119,9 @@ enum {
         M(16, DONE, done, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)                                             \
         M(17, STOP, stop, PROTO_CLIENT, PROTO_SERVER, 64, 0, 0)                                                   \
         M(18, EXPLAIN, run, PROTO_CLIENT, PROTO_SERVER, 16 << 20, PROTO_RUN_FD_FIRST, PROTO_MAX_FDS - 1)          \
-        M(19, EXPLAINED, explained, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)
+        M(19, EXPLAINED, explained, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)                                   \
+        M(20, STOPPED, stopped, PROTO_KEEPER, PROTO_CLIENT, 64, 0, 0)                                             \
+        M(21, KEEP, keep, PROTO_CLIENT, PROTO_KEEPER, 64, 0, 0)
 
 /* Nothing was started. `reason` is the miss's name, `detail` is for a person, `python` the interpreter to run. */
 #define PROTO_FIELDS_refused(F) F(str, reason) F(str, detail) F(str, python)
@@ -118,7 +132,8 @@ enum {
         F(strv, argv)            /* python's arguments, without the program's own name */                         \
         F(strv, env)             /* NAME=value */                                                                 \
         F(u64v, fd_numbers)      /* the number that each of the client's fds has there, ascending */                         \
-        F(u32, terminal_fds)     /* PROTO_N_TERMINAL_FDS, or 0: the client has no terminal */                     \
+        F(u32, terminal)         /* PROTO_TERMINAL_* */                                                           \
+        F(u64v, terminal_numbers) /* of the fds that are the terminal, ascending: none of them comes */            \
         F(u32, umask)                                                                                             \
         F(u32, nice)             /* getpriority(2) as the kernel has it: 20 - nice, 1 to 40 */                    \
         F(u64, ignored_signals)                                                                                   \
@@ -132,15 +147,16 @@ enum {
 /* `reason` is "" if it would be served warm, by `pool`. Else all is as in REFUSED. */
 #define PROTO_FIELDS_explained(F) F(str, pool) F(str, reason) F(str, detail) F(str, python)
 
-#define PROTO_FIELDS_assigned(F) F(u32, pid) /* with its pidfd */
+#define PROTO_FIELDS_assigned(F) F(u32, pid)
 #define PROTO_FIELDS_ended(F) F(u32, wait_status) /* as waitpid(2) has it */
 
 /* What a new worker is to be. `modules` are imported in order; `path` goes before the rest of sys.path. */
 #define PROTO_FIELDS_setup(F) F(str, pool) F(strv, modules) F(strv, path)
-#define PROTO_FIELDS_ready(F) F(u64, init_usec) F(u64, preload_usec)
+#define PROTO_FIELDS_ready(F) F(u32, pid) F(u64, init_usec) F(u64, preload_usec)
 #define PROTO_FIELDS_failed(F) F(str, module) F(str, traceback)
-/* `declined` is the reason, if the run was not started, else "". */
-#define PROTO_FIELDS_finished(F) F(u32, wait_status) F(str, declined)
+#define PROTO_FIELDS_declined(F) F(str, reason)
+#define PROTO_FIELDS_stopped(F) F(u32, signo)
+#define PROTO_FIELDS_keep(F) F(u32, orders) /* PROTO_KEEP_* */
 
 /* STATUS is answered by a head, then each pool followed by its misses and workers, then DONE. */
 #define PROTO_FIELDS_status(F) F(u32, flags)
@@ -165,8 +181,8 @@ enum {
 #define PROTO_FIELDS_stop(F) F(u32, flags)
 
 #define PROTO_PAYLOADS(P)                                                                                         \
-        P(refused) P(run) P(assigned) P(ended) P(setup) P(ready) P(failed) P(finished) P(status) P(status_head)   \
-        P(status_pool) P(status_miss) P(status_worker) P(done) P(stop) P(explained)
+        P(refused) P(run) P(assigned) P(ended) P(setup) P(ready) P(failed) P(declined) P(status) P(status_head)   \
+        P(status_pool) P(status_miss) P(status_worker) P(done) P(stop) P(explained) P(stopped) P(keep)
 /* clang-format on */
 
 #define PROTO_ENUM(number, type, name, ...) PROTO_##type = (number),

@@ -2,12 +2,13 @@
 
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "connect.h"
 #include "context.h"
 #include "fallback.h"
-#include "process.h"
+#include "lib/end.h"
 #include "relay.h"
 #include "run_options.h"
 #include "say.h"
@@ -57,12 +58,11 @@ static int run(const struct run_options *options, char **args) {
         if (r == 0)
                 r = run_warm(&context, options, args, &wait_status, &signals, &miss);
         if (r == 0)
-                return process_end_like(wait_status);
+                return end_like(wait_status);
         context_restore_signals(&context, signals);
         if (r == MISS)
                 return fall_back(options, &miss, args);
-        say("the script was started, but how it ended cannot be known, since poold ended before it did; "
-            "poold's log may say why");
+        say("the script was started, but how it ended cannot be known: %s", strerror(-r));
         return EXIT_OWN_FAILURE;
 }
 

@@ -140,7 +140,7 @@ int context_collect(struct context *ret_context, struct miss *ret_miss) {
         int r;
 
         context->n_fds = 0;
-        context->slave_fd = context->keeper_fd = -1;
+        context->terminal = PROTO_TERMINAL_NONE;
         memset(context->is_terminal, 0, sizeof(context->is_terminal));
         context->cwd_fd = -1;
         swap_signal_mask(UINT64_MAX, &context->blocked_signals);
@@ -171,17 +171,40 @@ void context_fini(struct context *context) {
         context->cwd_fd = fd_close(context->cwd_fd);
 }
 
+/* The fds that go with the run, and the numbers of those that the script's terminal takes the place of. */
+static void put_fds(const struct context *context, int claim_fd, struct fdset *ret_fds, uint8_t *numbers,
+                    uint8_t *terminal_numbers, struct proto_run *run) {
+        uint64_t own[CONTEXT_MAX_FDS], terminal[CONTEXT_MAX_FDS];
+        uint32_t n_own = 0, n_terminal = 0;
+
+        ret_fds->n_fds = PROTO_RUN_FD_FIRST;
+        ret_fds->fds[PROTO_RUN_FD_CWD] = context->cwd_fd;
+        ret_fds->fds[PROTO_RUN_FD_CLAIM] = claim_fd;
+        for (size_t i = 0; i < context->n_fds; i++)
+                if (context->is_terminal[i]) {
+                        terminal[n_terminal++] = context->fd_numbers[i];
+                } else {
+                        own[n_own++] = context->fd_numbers[i];
+                        ret_fds->fds[ret_fds->n_fds++] = (int)context->fd_numbers[i];
+                }
+        if (context->terminal != PROTO_TERMINAL_NONE)
+                ret_fds->fds[ret_fds->n_fds++] = context->terminal_fd;
+        wire_u64v_from_array(own, n_own, numbers, &run->fd_numbers);
+        wire_u64v_from_array(terminal, n_terminal, terminal_numbers, &run->terminal_numbers);
+}
+
 void context_put_run(const struct context *context, const char *pool, const struct wire_strv *argv,
                      const struct wire_strv *env, int claim_fd, struct wire_writer *payload,
                      struct fdset *ret_fds) {
-        uint8_t numbers[sizeof(context->fd_numbers)], affinity[sizeof(context->affinity)];
+        uint8_t numbers[sizeof(context->fd_numbers)], terminal_numbers[sizeof(context->fd_numbers)];
         uint8_t limits[RLIM_NLIMITS * 2 * sizeof(uint64_t)], root[sizeof(context->root)];
+        uint8_t affinity[sizeof(context->affinity)];
         uint64_t pairs[RLIM_NLIMITS * 2];
         struct proto_run run = {
                 .pool = pool,
                 .argv = *argv,
                 .env = *env,
-                .terminal_fds = context->slave_fd < 0 ? 0 : PROTO_N_TERMINAL_FDS,
+                .terminal = context->terminal,
                 .umask = context->umask,
                 .nice = context->nice,
                 .ignored_signals = context->ignored_signals,
@@ -194,23 +217,11 @@ void context_put_run(const struct context *context, const char *pool, const stru
                 pairs[2 * i] = context->limits[i].rlim_cur;
                 pairs[2 * i + 1] = context->limits[i].rlim_max;
         }
-        wire_u64v_from_array(context->fd_numbers, (uint32_t)context->n_fds, numbers, &run.fd_numbers);
+        put_fds(context, claim_fd, ret_fds, numbers, terminal_numbers, &run);
         wire_u64v_from_array(pairs, RLIM_NLIMITS * 2, limits, &run.limits);
         wire_u64v_from_array(context->affinity, context->n_affinity, affinity, &run.affinity);
         wire_u64v_from_array(context->root, ROOT_N_NUMBERS, root, &run.root);
         proto_put_run(payload, &run);
-
-        ret_fds->n_fds = PROTO_RUN_FD_FIRST;
-        ret_fds->fds[PROTO_RUN_FD_CWD] = context->cwd_fd;
-        ret_fds->fds[PROTO_RUN_FD_CLAIM] = claim_fd;
-        for (size_t i = 0; i < context->n_fds; i++)
-                ret_fds->fds[ret_fds->n_fds++] =
-                        context->is_terminal[i] ? context->slave_fd : (int)context->fd_numbers[i];
-        if (context->slave_fd >= 0) {
-                ret_fds->fds[ret_fds->n_fds + PROTO_TERMINAL_FD_SLAVE] = context->slave_fd;
-                ret_fds->fds[ret_fds->n_fds + PROTO_TERMINAL_FD_KEEPER] = context->keeper_fd;
-                ret_fds->n_fds += PROTO_N_TERMINAL_FDS;
-        }
 }
 
 void context_restore_signals(const struct context *context, uint64_t signals) {

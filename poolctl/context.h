@@ -14,7 +14,7 @@
 #include "lib/root.h"
 #include "miss.h"
 
-#define CONTEXT_MAX_FDS (PROTO_MAX_FDS - 1 - PROTO_RUN_FD_FIRST - PROTO_N_TERMINAL_FDS)
+#define CONTEXT_MAX_FDS (PROTO_MAX_FDS - 1 - PROTO_RUN_FD_FIRST - 1)
 #define CONTEXT_MAX_CPUS 8192 /* the most that Linux can be built for */
 #define CONTEXT_N_SIGNALS 64
 
@@ -22,8 +22,8 @@ struct context {
         size_t n_fds;
         uint64_t fd_numbers[CONTEXT_MAX_FDS];
         bool is_terminal[CONTEXT_MAX_FDS]; /* which of them the script's terminal takes the place of */
-        int slave_fd;                      /* the script's terminal, borrowed; -1 if it has none */
-        int keeper_fd;                     /* what goes with it, borrowed */
+        uint32_t terminal;                 /* PROTO_TERMINAL_*: is it to have one? */
+        int terminal_fd;                   /* ours then, borrowed */
         int cwd_fd;                        /* owned */
         uint32_t umask;
         uint32_t nice;

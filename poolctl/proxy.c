@@ -5,13 +5,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "clock.h"
 #include "lib/fd.h"
-#include "process.h"
 #include "terminal.h"
 
 #define SETTLE_USEC (1 * USEC_PER_SEC) /* for our terminal to take what the script wrote before it was stopped */
@@ -19,13 +17,10 @@
 
 struct proxy {
         int own;    /* our controlling terminal, non-blocking */
-        int master; /* of the script's, non-blocking */
+        int master; /* of the script's, non-blocking; -1 before that has one */
         int slave;  /* so that the master does not hang up when the script has closed its own */
-        int keeper; /* says when the script stops */
-        int keepers_end;
         int group;
 
-        bool has_begun;     /* the keeper has said so */
         bool is_eager;      /* nobody but the script can want the terminal */
         bool wants;         /* the script had or has asked for it */
         bool attached;      /* our terminal is raw, and what is typed is the script's */
@@ -41,11 +36,6 @@ struct proxy {
         size_t n_clean; /* of them, those that need no look any more */
         char written[65536];
 };
-
-static void tell_keeper(struct proxy *proxy, char command) {
-        if (proxy->keeper >= 0)
-                send(proxy->keeper, &command, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
 
 /* Our terminal is gone: so is the script's, which the kernel tells it. */
 static void hang_up(struct proxy *proxy) {
@@ -200,7 +190,7 @@ static void copy_input(struct proxy *proxy) {
 
 /* What was written before must have been passed on, unless the script only begins. */
 static void attach(struct proxy *proxy) {
-        if (proxy->attached || proxy->own < 0 || tcgetattr(proxy->own, &proxy->found) < 0)
+        if (proxy->attached || proxy->own < 0 || proxy->master < 0 || tcgetattr(proxy->own, &proxy->found) < 0)
                 return;
         terminal_copy_size(proxy->own, proxy->master);
         proxy->is_output_raw = proxy->is_eager;
@@ -218,71 +208,40 @@ static void detach(struct proxy *proxy) {
         proxy->attached = false;
 }
 
-void proxy_suspend(struct proxy *proxy) {
+unsigned proxy_continue(struct proxy *proxy) {
+        struct termios now;
+
         settle_output(proxy);
+        if (proxy->own < 0 || proxy->master < 0 || !proxy->wants || !terminal_is_foreground(proxy->own))
+                return 0;
+        if (!proxy->attached && tcgetattr(proxy->own, &now) == 0)
+                tcsetattr(proxy->master, TCSANOW, &now); /* as the shell has left it */
+        proxy->attached = false;                         /* if we were stopped unseen, it is raw no more */
+        attach(proxy);
+        return PROTO_KEEP_FOREGROUND;
+}
+
+unsigned proxy_stop(struct proxy *proxy, int signo) {
+        bool asks = (signo == SIGTTIN || signo == SIGTTOU) && !proxy->attached;
+
+        settle_output(proxy);
+        if (asks && proxy->own < 0)
+                return PROTO_KEEP_CONTINUE;
+        proxy->wants |= asks;
+        if (asks && terminal_is_foreground(proxy->own)) {
+                attach(proxy);
+                return PROTO_KEEP_FOREGROUND | PROTO_KEEP_CONTINUE;
+        }
         detach(proxy);
-        tell_keeper(proxy, PROTO_KEEPER_BACKGROUND);
-}
-
-void proxy_continue(struct proxy *proxy) {
-        settle_output(proxy);
-        if (proxy->own >= 0 && proxy->wants && terminal_is_foreground(proxy->own)) {
-                struct termios now;
-
-                if (!proxy->attached && tcgetattr(proxy->own, &now) == 0)
-                        tcsetattr(proxy->slave, TCSANOW, &now); /* as the shell has left it */
-                proxy->attached = false;                        /* if we were stopped unseen, it is raw no more */
-                attach(proxy);
-                tell_keeper(proxy, PROTO_KEEPER_FOREGROUND);
-        }
-        tell_keeper(proxy, PROTO_KEEPER_CONTINUE);
-}
-
-/* The script's group was stopped: by a key, by itself, or because it asks for the terminal. */
-static void on_stop(struct proxy *proxy, int signo) {
-        settle_output(proxy);
-        if (proxy->own < 0) {
-                tell_keeper(proxy, PROTO_KEEPER_CONTINUE);
-                return;
-        }
-        if (signo != SIGTSTP)
-                proxy->wants = true;
-        if (signo != SIGTSTP && terminal_is_foreground(proxy->own)) {
-                attach(proxy);
-                tell_keeper(proxy, PROTO_KEEPER_FOREGROUND);
-                tell_keeper(proxy, PROTO_KEEPER_CONTINUE);
-                return;
-        }
-        proxy_suspend(proxy);
-        if (!process_stop_self(signo, true))
-                proxy_continue(proxy);
-}
-
-static void on_keeper(struct proxy *proxy) {
-        unsigned char byte;
-        ssize_t n = recv(proxy->keeper, &byte, 1, MSG_DONTWAIT);
-
-        if (is_retry(n))
-                return;
-        if (n <= 0) {
-                proxy->keeper = fd_close(proxy->keeper);
-                return;
-        }
-        proxy->has_begun = true;
-        if (byte != PROTO_KEEPER_HELLO)
-                on_stop(proxy, byte);
-        else if (proxy->is_eager && proxy->own >= 0 && terminal_is_foreground(proxy->own))
-                attach(proxy);
+        return PROTO_KEEP_BACKGROUND;
 }
 
 bool proxy_finish(struct proxy *proxy) {
-        if (!proxy->has_begun && proxy->keeper >= 0)
-                on_keeper(proxy);
         return finish_output(proxy);
 }
 
 void proxy_resize(struct proxy *proxy) {
-        if (proxy->own >= 0)
+        if (proxy->own >= 0 && proxy->master >= 0)
                 terminal_copy_size(proxy->own, proxy->master);
 }
 
@@ -298,14 +257,9 @@ void proxy_watch(const struct proxy *proxy, struct pollfd ret_pollfds[PROXY_N_PO
                                         (proxy->is_full ? POLLOUT : 0));
         ret_pollfds[1].fd = proxy->master;
         ret_pollfds[1].events = (short)((proxy->is_full ? 0 : POLLIN) | (proxy->n_typed ? POLLOUT : 0));
-        ret_pollfds[2].fd = proxy->keeper;
-        ret_pollfds[2].events = POLLIN;
 }
 
-/* The keeper comes first: it says that the script begins before that can have written anything. */
 void proxy_step(struct proxy *proxy, const struct pollfd pollfds[PROXY_N_POLLFDS]) {
-        if (pollfds[2].revents)
-                on_keeper(proxy);
         if (proxy->own < 0)
                 return;
         if ((pollfds[0].revents & POLLOUT) || (pollfds[1].revents & POLLIN))
@@ -343,10 +297,9 @@ static bool replace_fds(struct context *context, unsigned device) {
         return is_standard;
 }
 
-/* Returns 0, MISS, or -ENOTTY if there is to be no proxy. */
-static int set_up(struct proxy *proxy, enum proxy_mode mode, struct context *context, struct miss *ret_miss) {
+/* Returns 0, or -ENOTTY if there is to be no proxy. */
+static int set_up(struct proxy *proxy, enum proxy_mode mode, struct context *context) {
         unsigned device;
-        int r, pair[2];
 
         proxy->own = terminal_open_own();
         if (proxy->own < 0)
@@ -356,18 +309,9 @@ static int set_up(struct proxy *proxy, enum proxy_mode mode, struct context *con
                 memset(context->is_terminal, 0, sizeof(context->is_terminal));
                 return -ENOTTY;
         }
-        r = terminal_new_like(proxy->own, &proxy->master, &proxy->slave);
-        if (r < 0)
-                return miss_set(ret_miss, "terminal", "cannot make a terminal: %s", strerror(-r));
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-                return miss_set(ret_miss, "terminal", "cannot make a terminal: %s", strerror(errno));
-        proxy->keeper = pair[0];
-        proxy->keepers_end = pair[1];
         proxy->is_eager = is_alone(proxy, device);
-        if (!proxy->is_eager)
-                tell_keeper(proxy, PROTO_KEEPER_BACKGROUND);
-        context->slave_fd = proxy->slave;
-        context->keeper_fd = proxy->keepers_end;
+        context->terminal = proxy->is_eager ? PROTO_TERMINAL_FOREGROUND : PROTO_TERMINAL_BACKGROUND;
+        context->terminal_fd = proxy->own;
         return 0;
 }
 
@@ -380,7 +324,6 @@ static bool has_terminal(void) {
 
 int proxy_new(enum proxy_mode mode, struct context *context, struct proxy **ret_proxy, struct miss *ret_miss) {
         struct proxy *proxy;
-        int r;
 
         *ret_proxy = NULL;
         if (mode == PROXY_DIRECT || (mode == PROXY_AUTO && !has_terminal()))
@@ -388,25 +331,24 @@ int proxy_new(enum proxy_mode mode, struct context *context, struct proxy **ret_
         proxy = malloc(sizeof(*proxy)); /* its buffers are not to be touched before they are used */
         if (!proxy)
                 return miss_set(ret_miss, "memory", "out of memory");
-        proxy->own = proxy->master = proxy->slave = proxy->keeper = proxy->keepers_end = -1;
+        proxy->own = proxy->master = proxy->slave = -1;
         proxy->group = 0;
-        proxy->has_begun = proxy->is_eager = proxy->wants = proxy->attached = proxy->is_full = proxy->is_behind =
+        proxy->is_eager = proxy->wants = proxy->attached = proxy->is_full = proxy->is_behind =
                 proxy->is_output_raw = false;
         proxy->n_typed = proxy->n_written = proxy->n_clean = 0;
-        r = set_up(proxy, mode, context, ret_miss);
-        if (r == 0)
+        if (set_up(proxy, mode, context) == 0)
                 *ret_proxy = proxy;
         else
                 proxy_free(proxy);
-        return r < 0 ? 0 : r;
+        return 0;
 }
 
-void proxy_sent(struct proxy *proxy) {
-        proxy->keepers_end = fd_close(proxy->keepers_end);
-}
-
-void proxy_set_group(struct proxy *proxy, int group) {
+void proxy_begin(struct proxy *proxy, int master, int group) {
+        proxy->master = master;
+        proxy->slave = terminal_open_slave(master);
         proxy->group = group;
+        if (proxy->is_eager && terminal_is_foreground(proxy->own))
+                attach(proxy);
 }
 
 struct proxy *proxy_free(struct proxy *proxy) {
@@ -418,8 +360,6 @@ struct proxy *proxy_free(struct proxy *proxy) {
         fd_close(proxy->own);
         fd_close(proxy->master);
         fd_close(proxy->slave);
-        fd_close(proxy->keeper);
-        fd_close(proxy->keepers_end);
         free(proxy);
         return NULL;
 }

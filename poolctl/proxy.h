@@ -16,40 +16,40 @@
 #include "miss.h"
 
 enum proxy_mode {
-        PROXY_DIRECT, /* the default. Never: the script has the very fds, but no controlling terminal */
-        PROXY_AUTO,   /* if fd 0, 1 or 2 is our controlling terminal */
+        PROXY_AUTO,   /* the default: if fd 0, 1 or 2 is our controlling terminal */
+        PROXY_DIRECT, /* never: the script has the very fds, but no controlling terminal */
         PROXY_ALWAYS, /* if we have a controlling terminal at all */
 };
 
 struct proxy;
 
 /*
- * Makes the pseudo-terminal and puts its slave in the place of every fd of @context that is our terminal.
+ * Asks in @context for a terminal in the place of every fd that is ours.
  * Returns 0 and the proxy, NULL if there is to be none, or MISS and why.
  */
 int proxy_new(enum proxy_mode mode, struct context *context, struct proxy **ret_proxy, struct miss *ret_miss);
 
+/* The script has a terminal, of which @master is the master (taken), and is the process group @group. */
+void proxy_begin(struct proxy *proxy, int master, int group);
+
 /* Gives the terminal back as it was found. @proxy may be NULL. Returns NULL. */
 struct proxy *proxy_free(struct proxy *proxy);
 
-/* The run was sent: what is the script's is no longer ours. */
-void proxy_sent(struct proxy *proxy);
-
-/* The process group that serves the run. */
-void proxy_set_group(struct proxy *proxy, int group);
-
-#define PROXY_N_POLLFDS 3
+#define PROXY_N_POLLFDS 2
 /* What to wait for. @proxy may be NULL: nothing. */
 void proxy_watch(const struct proxy *proxy, struct pollfd ret_pollfds[PROXY_N_POLLFDS]);
-/* Does what can be done. We may be stopped in it, if the script is. */
+/* Does what can be done. */
 void proxy_step(struct proxy *proxy, const struct pollfd pollfds[PROXY_N_POLLFDS]);
 
 /* Our terminal has another size. */
 void proxy_resize(struct proxy *proxy);
-/* We are to stop: our terminal is as it was found until proxy_continue(). */
-void proxy_suspend(struct proxy *proxy);
-/* We were continued, so the script is. */
-void proxy_continue(struct proxy *proxy);
+/*
+ * The script was stopped by @signo. Returns orders for the keeper (PROTO_KEEP_*): with CONTINUE among them it goes on,
+ * having only asked for the terminal; else we are to stop as well, and our terminal is as it was found.
+ */
+unsigned proxy_stop(struct proxy *proxy, int signo);
+/* We were continued, so the script is. Returns what has to be ordered beside that. */
+unsigned proxy_continue(struct proxy *proxy);
 
 /* The script has ended. Returns whether all that it wrote has been passed on; if not, wait and step on. */
 bool proxy_finish(struct proxy *proxy);

@@ -14,10 +14,8 @@
 #include "process.h"
 #include "say.h"
 
-#define REPLY_USEC (1 * USEC_PER_SEC)  /* for poold to answer, and for a worker to start */
-#define SETTLE_USEC (20 * USEC_PER_MS) /* a run that takes longer is worth letting go of its files */
-#define GRACE_USEC (1 * USEC_PER_SEC)  /* for poold to say how a worker ended that has ended */
-#define LATE_USEC (10 * USEC_PER_SEC)  /* the same where the kernel cannot tell either */
+#define REPLY_USEC (PROTO_REPLY_MS * USEC_PER_MS) /* for poold to answer, and for a worker to start */
+#define SETTLE_USEC (20 * USEC_PER_MS)            /* a run that takes longer is worth letting go of its files */
 
 #define N_POLLFDS 3
 
@@ -35,8 +33,6 @@ enum phase {
         PHASE_ASKED,    /* poold's answer, or the start of the script */
         PHASE_ASSIGNED, /* the same, a worker having been found */
         PHASE_RUNNING,
-        PHASE_ENDED, /* the worker is gone: word of how it ended */
-        PHASE_LATE,  /* the same, and it has taken long */
 };
 
 struct relay {
@@ -44,6 +40,7 @@ struct relay {
         struct channel *channel;
         struct proxy *proxy;
         struct process worker;
+        struct channel *keeper; /* the worker's parent; NULL until we are told of it, and once it is gone */
         enum phase phase;
         int64_t deadline_usec;
         int claim_fd;
@@ -51,6 +48,7 @@ struct relay {
         bool connected; /* poold or the worker may still say something */
         bool sending;   /* the rest of RUN is waiting for room */
         bool started;   /* somebody else has the claim */
+        bool stopped;   /* the worker is, and we were with it */
         bool verbose;
 
         uint64_t held;       /* signals for the worker that is yet to be found */
@@ -94,44 +92,45 @@ static int relay_settle(struct relay *relay) {
         return 0;
 }
 
-/* Gives the worker a signal that was meant for us, and stops with it where it makes a python3 stop. */
-static void relay_pass_on(struct relay *relay, int signo, bool group) {
-        const struct context *context = relay->context;
+static void relay_keep(const struct relay *relay, unsigned orders) {
+        _cleanup_writer_ struct wire_writer payload = { 0 };
 
-        if (!(STOP_SIGNALS & BIT(signo)) || (relay->proxy && group)) {
-                process_signal(&relay->worker, signo, group);
-                return;
-        }
-        if (relay->proxy)
-                proxy_suspend(relay->proxy);
-        process_stop(&relay->worker, signo, group);
-        if (BIT(signo) & ~context->ignored_signals & ~context->blocked_signals &&
-            !process_stop_self(signo, false) && relay->proxy)
-                proxy_continue(relay->proxy);
+        proto_put_keep(&payload, &(struct proto_keep){ .orders = orders });
+        if (relay->keeper && orders)
+                channel_send(relay->keeper, PROTO_KEEP, &payload, NULL);
 }
 
-/* Returns whether it was for the terminal alone. What is stopped with it we are told of, and stop then. */
-static bool relay_serve_terminal(struct relay *relay, int signo, bool group) {
-        if (!relay->proxy || !(signo == SIGCONT || (signo == SIGWINCH && group)))
-                return false;
-        if (signo == SIGCONT)
-                proxy_continue(relay->proxy);
-        else
+/* We go on, so the script does, all of its process group. */
+static void relay_continue(struct relay *relay) {
+        relay->stopped = false;
+        relay_keep(relay, PROTO_KEEP_CONTINUE | (relay->proxy ? proxy_continue(relay->proxy) : 0));
+}
+
+/* Gives the worker a signal that was meant for us. */
+static void relay_pass_on(struct relay *relay, int signo, bool group) {
+        if (signo == SIGWINCH && group && relay->proxy)
                 proxy_resize(relay->proxy);
-        return true;
+        else if (signo == SIGCONT && (relay->stopped || relay->proxy))
+                relay_continue(relay);
+        else
+                process_signal(&relay->worker, signo, group);
 }
 
 static int relay_on_assigned(struct relay *relay, struct message *message) {
         struct proto_assigned assigned;
         uint64_t held = relay->held;
 
-        if (proto_get_assigned(&message->payload, &assigned) < 0)
+        if (relay->keeper || proto_get_assigned(&message->payload, &assigned) < 0)
                 return -EPROTO;
-        fd_close(relay->worker.pidfd);
-        relay->worker.pidfd = fdset_steal(&message->fds, 0);
+        relay->worker.pidfd = fdset_steal(&message->fds, PROTO_ASSIGNED_FD_PROCESS);
         relay->worker.pid = (int)assigned.pid;
+        relay->keeper =
+                channel_new(fdset_steal(&message->fds, PROTO_ASSIGNED_FD_KEEPER), PROTO_CLIENT, PROTO_KEEPER);
+        if (!relay->keeper)
+                return -ENOMEM;
         if (relay->proxy)
-                proxy_set_group(relay->proxy, relay->worker.pid);
+                proxy_begin(relay->proxy, fdset_steal(&message->fds, PROTO_ASSIGNED_FD_TERMINAL),
+                            relay->worker.pid);
         relay_enter(relay, PHASE_ASSIGNED, SETTLE_USEC);
         if (relay->verbose)
                 say("run by poold's worker %d", relay->worker.pid);
@@ -141,13 +140,6 @@ static int relay_on_assigned(struct relay *relay, struct message *message) {
                 if (held & BIT(signo))
                         relay_pass_on(relay, signo, relay->held_group & BIT(signo));
         return 0;
-}
-
-static int relay_on_gone(struct relay *relay, int wait_status) {
-        if (relay_take_claim(relay))
-                return miss_set(relay->miss, "worker", "the worker ended before it started the script");
-        relay->wait_status = wait_status;
-        return RELAY_ENDED;
 }
 
 static int relay_on_message(struct relay *relay, struct message *message) {
@@ -166,28 +158,9 @@ static int relay_on_message(struct relay *relay, struct message *message) {
                         return -EPROTO;
                 relay->wait_status = (int)ended.wait_status;
                 return RELAY_ENDED;
-        case PROTO_GONE:
-                if (proto_get_ended(&message->payload, &ended) < 0)
-                        return -EPROTO;
-                return relay_on_gone(relay, (int)ended.wait_status);
         default:
                 return -EPROTO;
         }
-}
-
-/*
- * The worker has ended and nobody says how. With poold alive that can only mean that it is slow, so it gets time;
- * without, the kernel tells, if need be once the worker was reaped by whoever has inherited it.
- */
-static int relay_find_end(struct relay *relay, bool is_last_try) {
-        int r;
-
-        if (relay_take_claim(relay))
-                return miss_set(relay->miss, "worker", "the worker ended before it started the script");
-        r = process_wait_status(&relay->worker, &relay->wait_status);
-        if (r == 0)
-                return RELAY_ENDED;
-        return is_last_try || (r < 0 && !relay->connected) ? -ENODATA : 0;
 }
 
 /* Nothing more comes over the connection, or nothing that makes sense. */
@@ -200,9 +173,7 @@ static int relay_on_hangup(struct relay *relay, int error) {
                         return miss_set(relay->miss, "version", "poold is of another version");
                 return miss_set(relay->miss, "lost", "poold closed the connection; its log may say why");
         }
-        if (relay->worker.pidfd < 0)
-                return -ENODATA; /* it was started by somebody whom we were not told of */
-        return relay->phase < PHASE_ENDED ? 0 : relay_find_end(relay, false);
+        return relay->keeper ? 0 : -ENODATA; /* it was started by somebody whom we were not told of */
 }
 
 static int relay_on_readable(struct relay *relay) {
@@ -231,6 +202,66 @@ static int relay_on_readable(struct relay *relay) {
 /* An error is no reason to give up: what poold said before it closed its end can still be read. */
 static void relay_on_writable(struct relay *relay) {
         relay->sending = channel_flush(relay->channel) == CHANNEL_AGAIN;
+}
+
+/* The worker's process has ended. What it has said itself before that counts more. */
+static int relay_on_gone(struct relay *relay, int wait_status) {
+        struct pollfd pollfd = { .fd = channel_fd(relay->channel), .events = POLLIN };
+        int r = 0;
+
+        while (r == 0 && relay->connected && poll(&pollfd, 1, 0) > 0)
+                r = relay_on_readable(relay);
+        if (r)
+                return r;
+        if (relay_take_claim(relay))
+                return miss_set(relay->miss, "worker", "the worker ended before it started the script");
+        relay->wait_status = wait_status;
+        return RELAY_ENDED;
+}
+
+/* The worker was stopped, by whatever signal, and a python3 would be now. */
+static void relay_on_stopped(struct relay *relay, int signo) {
+        if (relay->proxy) {
+                unsigned orders = proxy_stop(relay->proxy, signo);
+
+                relay_keep(relay, orders);
+                if (orders & PROTO_KEEP_CONTINUE)
+                        return;
+        }
+        relay->stopped = true;
+        if (!process_stop_self(signo))
+                relay_continue(relay);
+}
+
+static int relay_on_keeper_message(struct relay *relay, struct message *message) {
+        struct proto_stopped stopped;
+        struct proto_ended ended;
+
+        if (message->type == PROTO_GONE && proto_get_ended(&message->payload, &ended) == 0)
+                return relay_on_gone(relay, (int)ended.wait_status);
+        if (message->type == PROTO_STOPPED && proto_get_stopped(&message->payload, &stopped) == 0)
+                relay_on_stopped(relay, (int)stopped.signo);
+        return 0;
+}
+
+/* A keeper that is killed takes its worker with it. */
+static int relay_on_keeper(struct relay *relay) {
+        int r = channel_read(relay->keeper);
+
+        while (r == 0) {
+                _cleanup_message_ struct message message;
+
+                r = channel_next(relay->keeper, &message);
+                if (r == 0) {
+                        r = relay_on_keeper_message(relay, &message);
+                        if (r)
+                                return r;
+                }
+        }
+        if (r == CHANNEL_AGAIN)
+                return 0;
+        relay->keeper = channel_free(relay->keeper);
+        return relay_on_gone(relay, SIGKILL);
 }
 
 /* Nobody is told of @signo yet: as with pending signals, a stop undoes a continue and the reverse. */
@@ -265,8 +296,6 @@ static int relay_on_signal(struct relay *relay) {
                 relay->wait_status = signo;
                 return RELAY_ENDED;
         }
-        if (relay_serve_terminal(relay, signo, group))
-                return 0;
         if (relay->worker.pidfd < 0)
                 relay_hold(relay, signo, group);
         else
@@ -274,41 +303,22 @@ static int relay_on_signal(struct relay *relay) {
         return 0;
 }
 
-static int relay_on_worker(struct relay *relay) {
-        if (relay->phase < PHASE_ENDED)
-                relay_enter(relay, PHASE_ENDED, GRACE_USEC);
-        return relay->connected ? 0 : relay_find_end(relay, false);
-}
-
 static int relay_expire(struct relay *relay) {
         switch (relay->phase) {
         case PHASE_ASKED:
                 if (relay_take_claim(relay))
                         return miss_set(relay->miss, "timeout", "poold did not start the script within %d ms",
-                                        (int)(REPLY_USEC / USEC_PER_MS));
+                                        PROTO_REPLY_MS);
                 return relay_settle(relay);
         case PHASE_ASSIGNED:
                 if (relay_has_started(relay))
                         return relay_settle(relay);
                 relay_enter(relay, PHASE_ASKED, REPLY_USEC);
                 return 0;
-        case PHASE_ENDED:
-                relay_enter(relay, PHASE_LATE, LATE_USEC);
-                return relay_find_end(relay, false);
-        case PHASE_LATE:
-                return relay_find_end(relay, true);
         case PHASE_RUNNING:
                 break;
         }
         return 0;
-}
-
-/* What the worker's pidfd is watched for: its end, or with nobody else to tell us, that it was reaped (POLLHUP).
- */
-static struct pollfd relay_watch_worker(const struct relay *relay) {
-        if (relay->phase < PHASE_ENDED)
-                return (struct pollfd){ .fd = relay->worker.pidfd, .events = POLLIN };
-        return (struct pollfd){ .fd = relay->connected ? -1 : relay->worker.pidfd };
 }
 
 /* Waits for something to happen, and lets it. The connection comes first: EXIT counts more than what follows it.
@@ -320,8 +330,7 @@ static int relay_step(struct relay *relay) {
                         .events = (short)(relay->sending ? POLLIN | POLLOUT : POLLIN),
                 },
                 { .fd = relay->signal_fd, .events = POLLIN },
-                relay_watch_worker(relay),
-                { 0 },
+                { .fd = relay->keeper ? channel_fd(relay->keeper) : -1, .events = POLLIN },
                 { 0 },
                 { 0 },
         };
@@ -341,7 +350,7 @@ static int relay_step(struct relay *relay) {
         if (r == 0 && pollfds[1].revents)
                 r = relay_on_signal(relay);
         if (r == 0 && pollfds[2].revents)
-                r = relay_on_worker(relay);
+                r = relay_on_keeper(relay);
         if (r == 0 && relay->proxy)
                 proxy_step(relay->proxy, pollfds + N_POLLFDS);
         return r;
@@ -374,8 +383,6 @@ static int relay_send(struct relay *relay, const struct relay_request *request) 
         if (r < 0 && r != -EPIPE && r != -ECONNRESET)
                 return miss_set(relay->miss, "send", "cannot hand the run to poold: %s", strerror(-r));
         relay->sending = r == CHANNEL_AGAIN;
-        if (relay->proxy)
-                proxy_sent(relay->proxy);
         relay_enter(relay, PHASE_ASKED, REPLY_USEC);
         return 0;
 }
@@ -406,6 +413,9 @@ int relay_run(struct context *context, struct channel *channel, const struct rel
                 r = relay_step(&relay);
         if (r == RELAY_ENDED && relay.proxy)
                 relay_drain(&relay);
+        if (r == RELAY_ENDED)
+                relay_keep(&relay, PROTO_KEEP_DONE);
+        channel_free(relay.keeper);
         fd_close(relay.worker.pidfd);
         *ret_wait_status = relay.wait_status;
         *ret_signals = relay.held;

@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * One run, from the request to its end: sends RUN, waits, passes signals on to the worker. Whatever becomes of
- * poold meanwhile, the script is started once: whoever reads the claim (lib/proto.h) has the run.
+ * One run, from the request to its end: sends RUN, waits, passes signals on to the worker, and stops when it does.
+ * Whatever becomes of poold meanwhile, the script is started once: whoever reads the claim (lib/proto.h) has the run.
  */
 
 #include <stdbool.h>
@@ -24,7 +24,8 @@ struct relay_request {
  * Returns
  *   0      the run is over; *ret_wait_status says how
  *   MISS   nothing was started, and poold will not start it later; *ret_miss says why. *ret_signals are the
- * signals that came meanwhile, to be raised again -errno it was started, but its end cannot be known
+ *          signals that came meanwhile, to be raised again
+ *   -errno it was started, but its end cannot be known
  */
 int relay_run(struct context *context, struct channel *channel, const struct relay_request *request,
               int *ret_wait_status, uint64_t *ret_signals, struct miss *ret_miss);

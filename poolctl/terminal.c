@@ -24,32 +24,8 @@ bool terminal_is_foreground(int fd) {
         return tcgetpgrp(fd) == getpgrp();
 }
 
-/* By its master and not by name, which another mount may hide. */
-static int open_pair(int *ret_master, int *ret_slave) {
-        _cleanup_fd_ int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-        int unlocked = 0, slave;
-
-        if (master < 0 || ioctl(master, TIOCSPTLCK, &unlocked) < 0)
-                return -errno;
-        slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-        if (slave < 0)
-                return -errno;
-        *ret_master = fd_steal(&master);
-        *ret_slave = slave;
-        return 0;
-}
-
-int terminal_new_like(int fd, int *ret_master, int *ret_slave) {
-        struct termios settings;
-        int r;
-
-        r = open_pair(ret_master, ret_slave);
-        if (r < 0)
-                return r;
-        if (tcgetattr(fd, &settings) == 0)
-                tcsetattr(*ret_slave, TCSANOW, &settings);
-        terminal_copy_size(fd, *ret_master);
-        return 0;
+int terminal_open_slave(int master) {
+        return ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 }
 
 void terminal_copy_size(int from, int to) {
@@ -76,7 +52,9 @@ int terminal_signal_of(int master, int group, char byte) {
                 return 0;
         if (byte == (char)settings.c_cc[VINTR])
                 return SIGINT;
-        return byte == (char)settings.c_cc[VQUIT] ? SIGQUIT : 0;
+        if (byte == (char)settings.c_cc[VQUIT])
+                return SIGQUIT;
+        return byte == (char)settings.c_cc[VSUSP] ? SIGTSTP : 0;
 }
 
 bool terminal_adds_returns(int master) {

@@ -1,6 +1,6 @@
 #pragma once
 
-/* A terminal: which one it is, who has it, its settings, and a pseudo-terminal like it. Every fd is borrowed. */
+/* A terminal: which one it is, who has it, its settings, and what was typed ahead. Every fd is borrowed. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,9 +15,9 @@ int terminal_open_own(void);
 /* Is it ours to read and to set? */
 bool terminal_is_foreground(int fd);
 
-/* A new pseudo-terminal with the settings and the size of @fd. Returns 0 and two fds that the caller owns, or -errno.
- * The master is not to be waited for. */
-int terminal_new_like(int fd, int *ret_master, int *ret_slave);
+/* The other end of the pseudo-terminal @master, which the caller owns; by that and not by name, which another mount may
+ * hide. -1 if it cannot be had. */
+int terminal_open_slave(int master);
 
 /* Makes the size of @to that of @from: the kernel tells those who have it, if it is another one. */
 void terminal_copy_size(int from, int to);

@@ -1,7 +1,6 @@
 #include "client.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -124,13 +123,6 @@ void client_send(struct client *client, enum proto_type type, const struct wire_
 
 void client_hold(struct client *client) {
         loop_set_deadline(client->deadline, LOOP_NEVER);
-}
-
-void client_unfollow(struct client *client) {
-        int fd = channel_fd(client->channel);
-
-        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_ASYNC);
-        fcntl(fd, F_SETOWN, 0);
 }
 
 void client_finish(struct client *client) {

@@ -13,7 +13,6 @@
 #include "loop.h"
 
 struct client;
-struct member;
 
 struct client_events {
         /* A whole request. The callee goes on with client_hold() or client_finish(). */
@@ -30,7 +29,6 @@ struct client {
         void *data;
         struct channel *channel;
         struct loop_source *source, *deadline;
-        struct member *member; /* who serves its run, or NULL; the server's to set */
         struct sock_peer peer; /* who it is; the server's to set */
         uint64_t accepted_usec;
         bool requested; /* its request has come; it has nothing more to say */
@@ -54,12 +52,6 @@ void client_send(struct client *client, enum proto_type type, const struct wire_
 
 /* Keeps the connection until the peer closes it; the deadline no longer counts. */
 void client_hold(struct client *client);
-
-/*
- * The worker has had the kernel send SIGHUP to the run's process group when this client goes. The run is over, and what
- * it has left in the background is not to be disturbed by that.
- */
-void client_unfollow(struct client *client);
 
 /* The answer is complete: `closed` is called as soon as it is written, perhaps at once. */
 void client_finish(struct client *client);

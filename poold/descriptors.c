@@ -58,32 +58,50 @@ static bool fdset_has(const struct fdset *fds, uint64_t number) {
         return false;
 }
 
-/* Can the client's fd have this number? Whatever is open there, and not just received, is a library's or ours. */
-static int check_number(const struct fdset *fds, const struct wire_u64v *numbers, uint32_t index, int first,
-                        struct decline *why) {
-        uint64_t number = wire_u64v_at(numbers, index);
+static bool list_has(const struct wire_u64v *numbers, uint32_t n_numbers, uint64_t number) {
+        for (uint32_t i = 0; i < n_numbers; i++)
+                if (wire_u64v_at(numbers, i) == number)
+                        return true;
+        return false;
+}
 
+/* Can the client's fd have this number? Whatever is open there, and not just received, is a library's or ours. */
+static int check_number(const struct fdset *fds, uint64_t number, int first, struct decline *why) {
         if (number >= (uint64_t)first)
                 return decline(why, "fds", "the number %llu is too high", (unsigned long long)number);
-        for (uint32_t i = 0; i < index; i++)
-                if (wire_u64v_at(numbers, i) == number)
-                        return decline(why, "fds", "the number %llu is there twice", (unsigned long long)number);
         if (number > STDERR_FILENO && !fdset_has(fds, number) && fcntl((int)number, F_GETFD) >= 0)
                 return decline(why, "fds", "a module of the pool holds fd %llu", (unsigned long long)number);
         return 0;
 }
 
-int descriptors_lift(struct fdset *fds, const struct wire_u64v *numbers, size_t n_more, struct decline *why) {
+/* Is each number there once? */
+static int check_numbers(const struct fdset *fds, const struct wire_u64v *numbers,
+                         const struct wire_u64v *terminal_numbers, int first, struct decline *why) {
+        const struct wire_u64v *const lists[] = { numbers, terminal_numbers };
+        int r = 0;
+
+        for (size_t i = 0; i < 2; i++)
+                for (uint32_t j = 0; r == 0 && j < lists[i]->count; j++) {
+                        uint64_t number = wire_u64v_at(lists[i], j);
+
+                        if (list_has(lists[i], j, number) || (i > 0 && list_has(numbers, numbers->count, number)))
+                                return decline(why, "fds", "the number %llu is there twice",
+                                               (unsigned long long)number);
+                        r = check_number(fds, number, first, why);
+                }
+        return r;
+}
+
+int descriptors_lift(struct fdset *fds, const struct wire_u64v *numbers, const struct wire_u64v *terminal_numbers,
+                     size_t n_more, struct decline *why) {
         const int first = own_first(); /* asked once: it is a system call */
         int r;
 
         if (fds->n_fds != PROTO_RUN_FD_FIRST + (size_t)numbers->count + n_more)
                 return decline(why, "fds", "%zu fds came for %u numbers", fds->n_fds, numbers->count);
-        for (uint32_t i = 0; i < numbers->count; i++) {
-                r = check_number(fds, numbers, i, first, why);
-                if (r)
-                        return r;
-        }
+        r = check_numbers(fds, numbers, terminal_numbers, first, why);
+        if (r)
+                return r;
         for (size_t i = 0; i < fds->n_fds; i++) {
                 if (fds->fds[i] < 0)
                         continue; /* stolen already */
@@ -95,20 +113,15 @@ int descriptors_lift(struct fdset *fds, const struct wire_u64v *numbers, size_t 
 }
 
 int descriptors_place(struct fdset *fds, const struct wire_u64v *numbers) {
-        bool has[STDERR_FILENO + 1] = { false };
-
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+                if (!list_has(numbers, numbers->count, (uint64_t)fd))
+                        close(fd);
         for (uint32_t i = 0; i < numbers->count; i++) {
                 _cleanup_fd_ int fd = fdset_steal(fds, PROTO_RUN_FD_FIRST + i);
-                int number = (int)wire_u64v_at(numbers, i);
 
-                if (dup2(fd, number) < 0)
+                if (dup2(fd, (int)wire_u64v_at(numbers, i)) < 0)
                         return -errno;
-                if (number <= STDERR_FILENO)
-                        has[number] = true;
         }
-        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-                if (!has[fd])
-                        close(fd);
         return 0;
 }
 

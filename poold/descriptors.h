@@ -31,10 +31,11 @@ void placeholders_fini(struct placeholders *holders);
 
 /*
  * Moves every fd of @fds out of the way of the numbers that the client's own have, which are those from
- * PROTO_RUN_FD_FIRST on but for the last @n_more. Declines ("fds") if a number is taken or cannot be had.
- * The fds stay in @fds. Returns 0 or DECLINED.
+ * PROTO_RUN_FD_FIRST on but for the last @n_more, and of those that the terminal is to have. Declines ("fds") if a number
+ * is taken or cannot be had. The fds stay in @fds. Returns 0 or DECLINED.
  */
-int descriptors_lift(struct fdset *fds, const struct wire_u64v *numbers, size_t n_more, struct decline *decline);
+int descriptors_lift(struct fdset *fds, const struct wire_u64v *numbers, const struct wire_u64v *terminal_numbers,
+                     size_t n_more, struct decline *decline);
 
 /* Steals the client's own fds out of @fds and gives them their numbers; closes 0 to 2 that it has not. 0 or
  * -errno. */

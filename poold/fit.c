@@ -209,6 +209,8 @@ static int check_environment(const struct fit *fit, const struct proto_run *run,
 
 /* Is the script to be typed by a person? @fds has the client's fds, in the order of their numbers' list. */
 static bool reads_terminal(const struct proto_run *run, const int *fds) {
+        if (run->terminal_numbers.count && wire_u64v_at(&run->terminal_numbers, 0) == STDIN_FILENO)
+                return true;
         for (uint32_t i = 0; i < run->fd_numbers.count; i++)
                 if (wire_u64v_at(&run->fd_numbers, i) == STDIN_FILENO)
                         return isatty(fds[i]);

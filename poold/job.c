@@ -16,7 +16,9 @@
 
 #include "context.h"
 #include "descriptors.h"
+#include "keeper.h"
 #include "lib/channel.h"
+#include "lib/end.h"
 #include "lib/fd.h"
 #include "lib/log.h"
 #include "patience.h"
@@ -30,7 +32,8 @@ struct job {
         struct channel *client; /* NULL until there is one */
         struct own_socket control_socket;
         struct own_socket client_socket;
-        pid_t pid; /* who may speak on them: not a child that the script forks */
+        struct fdset assigned; /* what the client gets with ASSIGNED; its terminal last, if there is one */
+        pid_t pid;             /* who may speak on them: not a child that the script forks */
 };
 
 static struct job job;
@@ -43,17 +46,7 @@ uint64_t job_now_usec(void) {
 }
 
 void job_die(int wait_status) {
-        if (WIFSIGNALED(wait_status)) {
-                sigset_t only;
-
-                signal(WTERMSIG(wait_status), SIG_DFL);
-                sigemptyset(&only);
-                sigaddset(&only, WTERMSIG(wait_status));
-                pthread_sigmask(SIG_UNBLOCK, &only, NULL);
-                kill(getpid(), WTERMSIG(wait_status));
-                _exit(128 + WTERMSIG(wait_status));
-        }
-        _exit(WEXITSTATUS(wait_status));
+        _exit(end_like(wait_status));
 }
 
 /* A forked child has nothing to say to anybody, and keeps nobody waiting for an end of file. */
@@ -62,6 +55,7 @@ static void close_in_child(void) {
                 close(job.control_socket.fd);
         if (own_socket_is_there(&job.client_socket))
                 close(job.client_socket.fd);
+        fdset_fini(&job.assigned);
         job.control_socket.fd = job.client_socket.fd = -1;
 }
 
@@ -78,17 +72,28 @@ static int send_failed(struct python_failure *failure) {
 static int send_ready(uint64_t init_usec, uint64_t preload_usec) {
         _cleanup_writer_ struct wire_writer writer = { 0 };
 
-        proto_put_ready(&writer, &(struct proto_ready){ .init_usec = init_usec, .preload_usec = preload_usec });
+        proto_put_ready(&writer, &(struct proto_ready){
+                                         .pid = (uint32_t)job.pid,
+                                         .init_usec = init_usec,
+                                         .preload_usec = preload_usec,
+                                 });
         return channel_send(job.control, PROTO_READY, &writer, NULL);
 }
 
-/* poold may be gone, which is no concern of the client's: errors don't count. */
-static void send_finished(int wait_status, const char *declined) {
+/* Tells the client who we are, and gives it what it needs to deal with us. All of that is closed here. */
+static int introduce(bool has_terminal) {
         _cleanup_writer_ struct wire_writer writer = { 0 };
+        struct fdset *fds = &job.assigned;
+        const size_t n_fds = fds->n_fds;
+        int r;
 
-        proto_put_finished(&writer,
-                           &(struct proto_finished){ .wait_status = (uint32_t)wait_status, .declined = declined });
-        channel_send(job.control, PROTO_FINISHED, &writer, NULL);
+        if (!has_terminal)
+                fds->n_fds = PROTO_ASSIGNED_FD_TERMINAL;
+        proto_put_assigned(&writer, &(struct proto_assigned){ .pid = (uint32_t)job.pid });
+        r = channel_send(job.client, PROTO_ASSIGNED, &writer, fds);
+        fds->n_fds = n_fds;
+        fdset_fini(fds);
+        return r;
 }
 
 static void send_exit(int wait_status) {
@@ -98,38 +103,22 @@ static void send_exit(int wait_status) {
         channel_send(job.client, PROTO_EXIT, &writer, NULL);
 }
 
+/* poold may be gone, which is no concern of the client's: errors don't count. */
+static void send_declined(const char *reason) {
+        _cleanup_writer_ struct wire_writer writer = { 0 };
+
+        proto_put_declined(&writer, &(struct proto_declined){ .reason = reason });
+        channel_send(job.control, PROTO_DECLINED, &writer, NULL);
+}
+
 /* Before it is claimed, a run can go back to its client. */
 static void send_refused(const struct decline *why) {
         _cleanup_writer_ struct wire_writer writer = { 0 };
 
-        send_finished(0, why->reason);
+        send_declined(why->reason);
         proto_put_refused(&writer,
                           &(struct proto_refused){ .reason = why->reason, .detail = why->detail, .python = "" });
         channel_send(job.client, PROTO_REFUSED, &writer, NULL);
-}
-
-/*
- * From now on the kernel ends our process group, which is a session of its own, when the client goes: also with no
- * poold there any more. The client sends nothing once it has a worker, so nothing else raises the signal.
- */
-static void follow_client(void) {
-        int fd = channel_fd(job.client);
-        char byte;
-
-        if (getpgrp() != getpid())
-                return;
-        fcntl(fd, F_SETOWN, -getpid());
-        fcntl(fd, F_SETSIG, SIGHUP);
-        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_ASYNC);
-        if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
-                kill(0, SIGHUP); /* it went before */
-}
-
-static void unfollow_client(void) {
-        int fd = channel_fd(job.client);
-
-        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_ASYNC);
-        fcntl(fd, F_SETOWN, 0);
 }
 
 /* Closes all but the client's connection: whoever reads what the script wrote sees its end before the client ends.
@@ -142,15 +131,11 @@ static void close_all_others(void) {
 }
 
 /*
- * Says how the run has ended, to poold first. If a script has closed or replaced our sockets, poold says it when
- * this process is gone. What the kernel has left to do for us afterwards it does when it has nothing better to do.
+ * Says how the run has ended. If a script has closed or replaced our socket, the keeper says it when this process is
+ * gone. What the kernel has left to do for us afterwards it does when it has nothing better to do.
  */
 static void report(int wait_status) {
-        if (getpid() == job.pid && own_socket_is_there(&job.control_socket) &&
-            own_socket_is_there(&job.client_socket)) {
-                unfollow_client();
-                terminal_leave();
-                send_finished(wait_status, "");
+        if (getpid() == job.pid && own_socket_is_there(&job.client_socket)) {
                 close_all_others();
                 send_exit(wait_status);
         }
@@ -181,9 +166,12 @@ static int parse_arguments(const struct proto_run *context, struct python_run *r
 }
 
 /* The client's standard input, which may lie anywhere in @fds; -1 if it is closed there. */
-static int find_stdin(const struct fdset *fds, const struct wire_u64v *numbers) {
-        for (uint32_t i = 0; i < numbers->count; i++)
-                if (wire_u64v_at(numbers, i) == STDIN_FILENO)
+static int find_stdin(const struct fdset *fds, const struct proto_run *context) {
+        for (uint32_t i = 0; i < context->terminal_numbers.count; i++)
+                if (wire_u64v_at(&context->terminal_numbers, i) == STDIN_FILENO)
+                        return fds->fds[PROTO_RUN_FD_FIRST + context->fd_numbers.count];
+        for (uint32_t i = 0; i < context->fd_numbers.count; i++)
+                if (wire_u64v_at(&context->fd_numbers, i) == STDIN_FILENO)
                         return fds->fds[PROTO_RUN_FD_FIRST + i];
         return -1;
 }
@@ -200,13 +188,12 @@ static int check_stdin(const struct python_run *run, int fd, struct decline *why
         return 0;
 }
 
-/* The fds of a terminal come behind the client's own. Returns 0 or DECLINED. */
-static int take_terminal(const struct fdset *fds, const struct proto_run *context, struct decline *why) {
-        const int *own = fds->fds + PROTO_RUN_FD_FIRST + context->fd_numbers.count;
-
-        if (!context->terminal_fds)
+/* The client's terminal comes behind its own fds. Returns 0 or DECLINED. */
+static int take_terminal(struct fdset *fds, const struct proto_run *context, struct decline *why) {
+        if (context->terminal == PROTO_TERMINAL_NONE)
                 return 0;
-        return terminal_take(own[PROTO_TERMINAL_FD_SLAVE], own[PROTO_TERMINAL_FD_KEEPER], why);
+        return terminal_take(fds->fds[PROTO_RUN_FD_FIRST + context->fd_numbers.count],
+                             context->terminal == PROTO_TERMINAL_FOREGROUND, why);
 }
 
 /* All that can be checked before the claim is. Returns 0, DECLINED, or negative (printed). */
@@ -214,15 +201,12 @@ static int prepare(struct message *message, struct proto_run *context, struct py
                    struct decline *why) {
         int r;
 
-        if (proto_get_run(&message->payload, context) < 0)
-                return decline(why, "protocol", "not a run");
         r = parse_arguments(context, run, why);
         if (r == 0)
-                r = descriptors_lift(&message->fds, &context->fd_numbers, context->terminal_fds + 1, why);
+                r = descriptors_lift(&message->fds, &context->fd_numbers, &context->terminal_numbers,
+                                     context->terminal == PROTO_TERMINAL_NONE ? 1 : 2, why);
         if (r == 0)
-                r = take_terminal(&message->fds, context, why);
-        if (r == 0)
-                r = check_stdin(run, find_stdin(&message->fds, &context->fd_numbers), why);
+                r = check_stdin(run, find_stdin(&message->fds, context), why);
         if (r == 0)
                 r = context_adopt(context, message->fds.fds[PROTO_RUN_FD_CWD], why);
         return r ? r : python_prepare(run, &context->env, why);
@@ -246,13 +230,13 @@ static int become(struct message *message, const struct proto_run *context) {
         r = descriptors_place(&message->fds, &context->fd_numbers);
         if (r < 0)
                 return r;
-        if (context->terminal_fds)
-                terminal_await(fdset_steal(&message->fds, PROTO_RUN_FD_FIRST + context->fd_numbers.count +
-                                                                  PROTO_TERMINAL_FD_SLAVE));
+        if (context->terminal == PROTO_TERMINAL_NONE)
+                terminal_drop();
+        else
+                r = terminal_place(&context->terminal_numbers);
         message_fini(message);
         context_adopt_late(context);
-        follow_client();
-        return 0;
+        return r;
 }
 
 /* Serves the run that @message assigns. Its payload lives as long as the process. Returns the wait status. */
@@ -264,13 +248,20 @@ static int serve(struct message *message) {
 
         r = take_client(message);
         if (r == 0)
+                r = proto_get_run(&message->payload, &context);
+        /* The client may set its terminal up for the run as soon as it hears of us, so ours is like it before. */
+        if (r == 0)
+                r = take_terminal(&message->fds, &context, &why);
+        if (r == 0)
+                r = introduce(context.terminal != PROTO_TERMINAL_NONE);
+        if (r == 0)
                 r = prepare(message, &context, &run, &why);
         if (r < 0 && job.client)
                 r = decline(&why, "worker", "the worker failed before the start: %s", strerror(-r));
         if (r == 0) {
                 r = claim(message->fds.fds[PROTO_RUN_FD_CLAIM]);
                 if (r == DECLINED) {
-                        send_finished(0, "abandoned");
+                        send_declined("abandoned");
                         return 0;
                 }
         }
@@ -320,8 +311,29 @@ static int preload(const struct message *message, uint64_t init_usec) {
         return send_ready(init_usec, job_now_usec() - began_usec);
 }
 
-static int start(int control) {
-        int fd = descriptors_hide(control);
+/* Moves what the keeper has given us to where our own fds are. */
+static int take_gifts(void) {
+        static const int numbers[] = {
+                [PROTO_ASSIGNED_FD_KEEPER] = KEEPER_FD_CLIENT,
+                [PROTO_ASSIGNED_FD_TERMINAL] = KEEPER_FD_MASTER,
+        };
+        int fd = fd_open_pid(job.pid);
+
+        fdset_init(&job.assigned);
+        for (int i = PROTO_ASSIGNED_FD_PROCESS; i < PROTO_ASSIGNED_N_FDS; i++) {
+                fd = descriptors_hide(i == PROTO_ASSIGNED_FD_PROCESS ? fd : numbers[i]);
+                if (fd < 0 && i == PROTO_ASSIGNED_FD_TERMINAL)
+                        break;
+                if (fd < 0)
+                        return fd;
+                fdset_push(&job.assigned, fd);
+        }
+        terminal_init(descriptors_hide(KEEPER_FD_SLAVE));
+        return 0;
+}
+
+static int start(void) {
+        int fd = descriptors_hide(KEEPER_FD_CONTROL);
 
         if (fd < 0)
                 return fd;
@@ -329,15 +341,17 @@ static int start(int control) {
         job.client_socket.fd = -1;
         job.pid = getpid();
         job.control = channel_new(fd, PROTO_WORKER, PROTO_SERVER);
-        return job.control ? -pthread_atfork(NULL, NULL, close_in_child) : -ENOMEM;
+        if (!job.control)
+                return -ENOMEM;
+        return take_gifts() < 0 ? -EBADF : -pthread_atfork(NULL, NULL, close_in_child);
 }
 
-int job_main(int control, uint64_t started_usec) {
+int job_main(uint64_t started_usec) {
         uint64_t init_usec = job_now_usec() - started_usec;
         struct message message;
         int r;
 
-        r = start(control);
+        r = start();
         if (r == 0)
                 r = receive(&message);
         if (r == 0) {

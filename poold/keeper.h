@@ -1,10 +1,10 @@
 #pragma once
 
-/* What poold-keeper is started with: argv[1] is the worker's process, and these are its fds. */
+/* The fds that poold-keeper starts a worker with, beside the standard ones. */
 enum {
-        KEEPER_SOCKET,   /* to the client, as lib/proto.h has it */
-        KEEPER_READY,    /* closed as soon as the script may begin */
-        KEEPER_LOG,      /* poold's log */
-        KEEPER_TERMINAL, /* the script's */
-        KEEPER_N_FDS,
+        KEEPER_FD_CONTROL = 3, /* the socket to poold, which the keeper was started with itself */
+        KEEPER_FD_CLIENT,      /* the client's end of the socket to the keeper, see ASSIGNED in lib/proto.h */
+        KEEPER_FD_MASTER,      /* of the worker's controlling terminal; these two are closed if it has none */
+        KEEPER_FD_SLAVE,
+        KEEPER_FDS_END,
 };

@@ -1,12 +1,15 @@
 /*
- * poold-keeper: job control for a script that has a terminal.
+ * poold-keeper PROGRAM ARGV0 ARGUMENT...: the parent of one worker, for as long as that lives.
  *
- * A worker leads a session, and its parent is in another. In a process group that has nobody's parent beside it in
- * the session, the kernel neither stops anybody by SIGTSTP nor, when a read finds the terminal taken, by SIGTTIN
- * (setpgid(2), orphaned process group). So the keeper, in a group of its own, has a child in the worker's group. The
- * child does nothing but be stopped when that group is, which its parent is told of by the kernel, and tells poolctl.
+ * It leads a session, in which the worker has a process group of its own. So the worker stands to it as a shell's job
+ * stands to the shell: the kernel lets the group be stopped (setpgid(2), orphaned process group), and tells us of it
+ * and of the worker's end, which we pass on to the client. None of that needs poold. We end as the worker has ended,
+ * which is how poold learns of it.
  *
- * It lives as long as the worker and poolctl do.
+ * The worker is born with a controlling terminal, since only a session's leader could give it one later, and that is
+ * not the worker. A run without a terminal drops it, which costs the worker less than 2 us.
+ *
+ * From poold: SIGHUP is passed on to the worker's group, SIGTERM kills it.
  */
 
 #include <errno.h>
@@ -15,210 +18,298 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "keeper.h"
+#include "lib/channel.h"
+#include "lib/end.h"
 #include "lib/fd.h"
-#include "lib/proto.h"
 
-/* How long a script that handles SIGTSTP has until it stops itself. It is looked at in growing intervals. */
-#define PATIENCE_MS 1000
+#define KILL_AFTER_MS 2000
 
 struct keeper {
         pid_t worker;
-        pid_t witness; /* our child in its group */
-        pid_t group;   /* whose turn on the terminal it is next */
-        int worker_fd;
+        pid_t group; /* whose turn on the terminal it is next */
+        int terminal;
         int signal_fd;
-        int stop;    /* the signal that the group was stopped by, while it is uncertain that the worker is */
-        int wait_ms; /* until we look again */
-        int waited_ms;
+        struct channel *client; /* NULL once that is gone */
+        bool is_done;           /* the client has said so */
+        int64_t kill_at_ms;     /* 0: not at all */
 };
 
-/* Only what stops reaches it. It is as if part of the script, so it is gone when that is. */
-__attribute__((noreturn)) static void be_witness(void) {
-        const int stops[] = { SIGTSTP, SIGTTIN, SIGTTOU };
-        sigset_t mask;
+/* What the worker is to have, until it does. */
+struct gifts {
+        int client, master, slave;
+};
 
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        sigfillset(&mask);
-        for (size_t i = 0; i < sizeof(stops) / sizeof(stops[0]); i++) {
-                signal(stops[i], SIG_DFL);
-                sigdelset(&mask, stops[i]);
-        }
-        for (int number = 0; number < KEEPER_N_FDS; number++)
-                close(number);
-        for (;;)
-                sigsuspend(&mask);
+static int64_t now_ms(void) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static int start_witness(struct keeper *keeper) {
-        keeper->witness = fork();
-        if (keeper->witness == 0)
-                be_witness();
-        if (keeper->witness < 0 || setpgid(keeper->witness, keeper->worker) < 0)
+/* --- Start --- */
+
+/* By its master and not by name, which another mount may hide. Without a terminal there is less to be had, no more. */
+static void open_terminal(struct gifts *gifts) {
+        int unlocked = 0;
+
+        gifts->slave = -1;
+        gifts->master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+        if (gifts->master >= 0 && ioctl(gifts->master, TIOCSPTLCK, &unlocked) == 0)
+                gifts->slave = ioctl(gifts->master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+        if (gifts->slave >= 0 && ioctl(gifts->slave, TIOCSCTTY, 0) == 0)
+                return;
+        gifts->slave = fd_close(gifts->slave);
+        gifts->master = fd_close(gifts->master);
+}
+
+/* Gives @fd the number @to, which lies below those of all that we have opened. */
+static void place(int fd, int to) {
+        if (fd >= 0 && dup2(fd, to) < 0)
+                _exit(127);
+}
+
+__attribute__((noreturn)) static void become_worker(const struct gifts *gifts, pid_t keeper, char **argv) {
+        sigset_t none;
+
+        setpgid(0, 0);
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* how the keeper ends is how the worker has ended */
+        if (getppid() != keeper)
+                _exit(127);
+        place(gifts->client, KEEPER_FD_CLIENT);
+        place(gifts->master, KEEPER_FD_MASTER);
+        place(gifts->slave, KEEPER_FD_SLAVE);
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        execv(argv[1], argv + 2);
+        dprintf(STDERR_FILENO, "poold-keeper: cannot start %s: %s\n", argv[1], strerror(errno));
+        _exit(127);
+}
+
+static int open_client(struct keeper *keeper, struct gifts *gifts) {
+        int pair[2];
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
                 return -errno;
+        gifts->client = pair[1];
+        keeper->client = channel_new(pair[0], PROTO_KEEPER, PROTO_CLIENT);
+        return keeper->client ? 0 : -ENOMEM;
+}
+
+static int open_signals(struct keeper *keeper) {
+        sigset_t all, ours;
+
+        sigfillset(&all);
+        sigprocmask(SIG_SETMASK, &all, NULL);
+        sigemptyset(&ours);
+        sigaddset(&ours, SIGCHLD);
+        sigaddset(&ours, SIGHUP);
+        sigaddset(&ours, SIGTERM);
+        keeper->signal_fd = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
+        return keeper->signal_fd < 0 ? -errno : 0;
+}
+
+/* Low numbers are the worker's, see keeper.h. */
+static int reserve_numbers(void) {
+        for (int number = KEEPER_FD_CLIENT; number < KEEPER_FDS_END; number++)
+                if (fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, number) != number)
+                        return -EMFILE;
         return 0;
 }
 
-static void say(char byte) {
-        send(KEEPER_SOCKET, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+static int start(struct keeper *keeper, char **argv) {
+        const pid_t self = getpid();
+        struct gifts gifts = { -1, -1, -1 };
+        int r;
+
+        r = reserve_numbers();
+        if (r == 0)
+                r = open_signals(keeper);
+        if (r == 0)
+                r = open_client(keeper, &gifts);
+        if (r < 0)
+                return r;
+        open_terminal(&gifts);
+        keeper->terminal = gifts.slave;
+        keeper->worker = keeper->group = fork();
+        if (keeper->worker == 0)
+                become_worker(&gifts, self, argv);
+        if (keeper->worker < 0)
+                return -errno;
+        setpgid(keeper->worker, keeper->worker);
+        /* Nobody else may keep open what the others wait for the end of. */
+        close_range(KEEPER_FD_CONTROL, KEEPER_FDS_END - 1, 0);
+        fd_close(gifts.client);
+        fd_close(gifts.master);
+        return 0;
+}
+
+/* --- The client --- */
+
+static void tell(struct keeper *keeper, enum proto_type type, const struct wire_writer *payload) {
+        if (keeper->client)
+                channel_send(keeper->client, type, payload, NULL);
 }
 
 /* Whoever had the terminal last, be it a job of a shell in the script, gets it back. */
 static void set_foreground(struct keeper *keeper, bool on) {
-        pid_t now = tcgetpgrp(KEEPER_TERMINAL);
+        pid_t now = keeper->terminal < 0 ? -1 : tcgetpgrp(keeper->terminal);
 
+        if (now <= 0)
+                return; /* it is gone */
         if (!on && now != getpgrp())
                 keeper->group = now;
         if (on && now != getpgrp())
                 return;
-        if (tcsetpgrp(KEEPER_TERMINAL, on ? keeper->group : getpgrp()) < 0 && on)
-                tcsetpgrp(KEEPER_TERMINAL, keeper->worker);
+        if (tcsetpgrp(keeper->terminal, on ? keeper->group : getpgrp()) < 0 && on)
+                tcsetpgrp(keeper->terminal, keeper->worker);
 }
 
-static void carry_out(struct keeper *keeper, char command) {
-        switch (command) {
-        case PROTO_KEEPER_FOREGROUND:
-        case PROTO_KEEPER_BACKGROUND:
-                set_foreground(keeper, command == PROTO_KEEPER_FOREGROUND);
-                break;
-        case PROTO_KEEPER_CONTINUE:
-                keeper->stop = 0;
+static void carry_out(struct keeper *keeper, unsigned orders) {
+        if (orders & PROTO_KEEP_FOREGROUND)
+                set_foreground(keeper, true);
+        if (orders & PROTO_KEEP_BACKGROUND)
+                set_foreground(keeper, false);
+        if (orders & PROTO_KEEP_CONTINUE) {
                 if (keeper->group != keeper->worker)
                         kill(-keeper->group, SIGCONT);
                 kill(-keeper->worker, SIGCONT);
-                break;
         }
+        if (orders & PROTO_KEEP_DONE)
+                keeper->is_done = true;
 }
 
-/* Returns false when poolctl is gone. */
-static bool hear(struct keeper *keeper) {
-        char commands[16];
-        ssize_t n = recv(KEEPER_SOCKET, commands, sizeof(commands), MSG_DONTWAIT);
-
-        for (ssize_t i = 0; i < n; i++)
-                carry_out(keeper, commands[i]);
-        return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
-}
-
-/* The state as proc(5) has it. */
-static char state_of(pid_t pid) {
-        char text[512], *state;
-        int fd;
-        ssize_t n;
-
-        snprintf(text, sizeof(text), "/proc/%d/stat", pid);
-        fd = open(text, O_RDONLY | O_CLOEXEC);
-        n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-        fd_close(fd);
-        text[n > 0 ? n : 0] = '\0';
-        state = strrchr(text, ')');
-        if (!state || !state[1])
-                return 'X';
-        return state[2];
-}
-
-/*
- * The group was told to stop. Who asks for the terminal can only be helped by poolctl; but of what handles SIGTSTP it
- * is not certain that it stops, and if it does not then the witness goes on too.
- */
-static void look_at_worker(struct keeper *keeper) {
-        bool asks = keeper->stop == SIGTTIN || keeper->stop == SIGTTOU;
-
-        if (asks || state_of(keeper->worker) == 'T') {
-                say((char)keeper->stop);
-                keeper->stop = 0;
+/* Its run goes with it. */
+static void lose_client(struct keeper *keeper) {
+        keeper->client = channel_free(keeper->client);
+        if (keeper->is_done)
                 return;
+        kill(-keeper->worker, SIGHUP);
+        kill(-keeper->worker, SIGCONT);
+        keeper->kill_at_ms = now_ms() + KILL_AFTER_MS;
+}
+
+/* Reads all that there is. */
+static void hear(struct keeper *keeper) {
+        int r = 0;
+
+        while (r == 0) {
+                _cleanup_message_ struct message message;
+                struct proto_keep keep;
+
+                r = channel_next(keeper->client, &message);
+                if (r == 0)
+                        r = proto_get_keep(&message.payload, &keep);
+                if (r == 0)
+                        carry_out(keeper, keep.orders);
+                else if (r == CHANNEL_AGAIN)
+                        r = channel_read(keeper->client);
         }
-        keeper->waited_ms += keeper->wait_ms;
-        keeper->wait_ms = keeper->wait_ms ? 2 * keeper->wait_ms : 1;
-        if (keeper->waited_ms < PATIENCE_MS)
-                return;
-        keeper->stop = 0;
-        kill(keeper->witness, SIGCONT);
+        if (r != CHANNEL_AGAIN)
+                lose_client(keeper);
 }
 
-/* Returns false when there is nobody left to keep. */
-static bool on_witness(struct keeper *keeper) {
-        struct signalfd_siginfo signals[4];
+/* --- The worker --- */
+
+static void on_stop(struct keeper *keeper, int signo) {
+        _cleanup_writer_ struct wire_writer payload = { 0 };
+
+        proto_put_stopped(&payload, &(struct proto_stopped){ .signo = (uint32_t)signo });
+        tell(keeper, PROTO_STOPPED, &payload);
+}
+
+static int wait_status_of(const siginfo_t *info) {
+        if (info->si_code == CLD_EXITED)
+                return (info->si_status & 0xff) << 8;
+        return info->si_status | (info->si_code == CLD_DUMPED ? WCOREFLAG : 0);
+}
+
+/* It has ended, but is only reaped at last: until then the number of its group is its own. */
+static void on_end(struct keeper *keeper, int wait_status) {
+        _cleanup_writer_ struct wire_writer payload = { 0 };
+
+        /* Our end hangs up those in the foreground. */
+        if (keeper->terminal >= 0 && tcgetpgrp(keeper->terminal) != getpgrp())
+                tcsetpgrp(keeper->terminal, getpgrp());
+        if (keeper->client)
+                hear(keeper);
+        proto_put_ended(&payload, &(struct proto_ended){ .wait_status = (uint32_t)wait_status });
+        tell(keeper, PROTO_GONE, &payload);
+        /* Of what it has started nobody is left to take care, be it modules that did or a run that is not wanted. */
+        if (!keeper->client && !keeper->is_done)
+                kill(-keeper->worker, SIGKILL);
+        waitpid(keeper->worker, NULL, 0);
+}
+
+/* Returns whether it has ended, and *ret_wait_status. */
+static bool look_at_worker(struct keeper *keeper, int *ret_wait_status) {
         siginfo_t info = { 0 };
 
-        if (read(keeper->signal_fd, signals, sizeof(signals)) < 0 && errno != EAGAIN)
+        if (waitid(P_PID, (id_t)keeper->worker, &info, WSTOPPED | WNOHANG) == 0 && info.si_pid)
+                on_stop(keeper, info.si_status);
+        info.si_pid = 0;
+        if (waitid(P_PID, (id_t)keeper->worker, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || !info.si_pid)
                 return false;
-        if (waitid(P_PID, (id_t)keeper->witness, &info, WEXITED | WSTOPPED | WNOHANG) < 0)
-                return false;
-        if (info.si_pid == 0)
-                return true;
-        if (info.si_code != CLD_STOPPED)
-                return false;
-        keeper->stop = info.si_status;
-        keeper->wait_ms = keeper->waited_ms = 0;
-        look_at_worker(keeper);
+        *ret_wait_status = wait_status_of(&info);
+        on_end(keeper, *ret_wait_status);
         return true;
 }
 
-static void keep(struct keeper *keeper) {
-        struct pollfd pollfds[] = {
-                { .fd = keeper->worker_fd, .events = POLLIN },
-                { .fd = KEEPER_SOCKET, .events = POLLIN },
-                { .fd = keeper->signal_fd, .events = POLLIN },
-        };
-        int n;
+/* Returns as look_at_worker(). The kernel hangs us up when the terminal goes: whom that concerns is told otherwise. */
+static bool on_signals(struct keeper *keeper, int *ret_wait_status) {
+        struct signalfd_siginfo signals[8];
+        ssize_t n_bytes = read(keeper->signal_fd, signals, sizeof(signals));
 
-        for (;;) {
-                n = poll(pollfds, 3, keeper->stop ? keeper->wait_ms : -1);
-                if (n < 0 && errno != EINTR)
-                        return;
-                if (n <= 0) {
-                        if (keeper->stop)
-                                look_at_worker(keeper);
-                        continue;
-                }
-                if (pollfds[0].revents || (pollfds[1].revents && !hear(keeper)) ||
-                    (pollfds[2].revents && !on_witness(keeper)))
-                        return;
+        for (size_t i = 0; n_bytes > 0 && i < (size_t)n_bytes / sizeof(signals[0]); i++) {
+                if (signals[i].ssi_signo == SIGTERM)
+                        kill(-keeper->worker, SIGKILL);
+                else if (signals[i].ssi_signo == SIGHUP && signals[i].ssi_code != SI_KERNEL)
+                        kill(-keeper->worker, SIGHUP);
         }
+        return look_at_worker(keeper, ret_wait_status);
 }
 
-/* Returns 0 or negative errno. */
-static int start(struct keeper *keeper) {
-        sigset_t all, child;
+static int keep(struct keeper *keeper) {
+        int wait_status;
 
-        sigfillset(&all);
-        sigprocmask(SIG_SETMASK, &all, NULL);
-        signal(SIGCHLD, SIG_DFL);
-        sigemptyset(&child);
-        sigaddset(&child, SIGCHLD);
-        keeper->signal_fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
-        keeper->worker_fd = fd_open_pid(keeper->worker);
-        if (keeper->signal_fd < 0 || keeper->worker_fd < 0 || setpgid(0, 0) < 0)
-                return -errno;
-        return start_witness(keeper);
+        for (;;) {
+                struct pollfd pollfds[] = {
+                        { .fd = keeper->signal_fd, .events = POLLIN },
+                        { .fd = keeper->client ? channel_fd(keeper->client) : -1, .events = POLLIN },
+                };
+                int64_t rest_ms = keeper->kill_at_ms ? keeper->kill_at_ms - now_ms() : -1;
+                int n = poll(pollfds, 2, rest_ms < 0 && keeper->kill_at_ms ? 0 : (int)rest_ms);
+
+                if (n == 0) {
+                        keeper->kill_at_ms = 0;
+                        kill(-keeper->worker, SIGKILL);
+                }
+                if (n > 0 && pollfds[0].revents && on_signals(keeper, &wait_status))
+                        return wait_status;
+                if (n > 0 && pollfds[1].revents)
+                        hear(keeper);
+        }
 }
 
 int main(int argc, char **argv) {
         struct keeper keeper = { 0 };
         int r;
 
-        if (argc != 2)
+        if (argc < 3)
                 return 2;
-        keeper.worker = keeper.group = (pid_t)strtol(argv[1], NULL, 10);
-        r = start(&keeper);
+        r = start(&keeper, argv);
         if (r < 0) {
-                dprintf(KEEPER_LOG, "poold-keeper: worker pid=%d goes without: %s\n", keeper.worker, strerror(-r));
-                return 1;
+                dprintf(STDERR_FILENO, "poold-keeper: cannot start %s: %s\n", argv[1], strerror(-r));
+                return 127;
         }
-        hear(&keeper); /* the terminal may be in use by others from the beginning */
-        say(PROTO_KEEPER_HELLO);
-        close(KEEPER_READY);
-        keep(&keeper);
-        kill(keeper.witness, SIGKILL);
-        return 0;
+        return end_like(keep(&keeper));
 }

@@ -11,12 +11,15 @@
 #include "lib/pyargs.h"
 #include "worker.h"
 
+/* One worker: on the policy's lists, and as a process. */
 struct member {
         struct pool_worker policy; /* first: a pool_worker is a member */
         struct live_pool *pool;
         struct worker *process;
-        void *run; /* NULL if it has none, or if the client has gone away */
 };
+
+/* The keeper, the worker, and the name that the worker goes by. */
+#define N_PROGRAMS 3
 
 struct live_pool {
         struct live_pool_settings settings;
@@ -24,7 +27,7 @@ struct live_pool {
         struct fit *fit;
         struct stats stats;
         char **envp; /* what its workers start with; the strings are borrowed */
-        char **argv; /* likewise; the strings are its own, but for the first */
+        char **argv; /* likewise; the strings are its own, but for the first N_PROGRAMS */
 };
 
 static struct member *member_of(struct pool_worker *policy) {
@@ -36,7 +39,7 @@ static const char *name_of(const struct member *member) {
 }
 
 static void changed(struct live_pool *pool) {
-        pool->settings.events->changed(pool->settings.data);
+        pool->settings.changed(pool->settings.data);
 }
 
 /* --- What a worker says and does --- */
@@ -76,13 +79,11 @@ static void on_failed(const struct proto_failed *failed, void *data) {
         changed(member->pool);
 }
 
-static void on_finished(const struct proto_finished *finished, void *data) {
+static void on_declined(const struct proto_declined *declined, void *data) {
         struct member *member = data;
 
-        if (finished->declined[0]) {
-                stats_miss(&member->pool->stats, finished->declined);
-                member->pool->stats.n_hits--;
-        }
+        stats_miss(&member->pool->stats, declined->reason);
+        member->pool->stats.n_hits--;
 }
 
 static void describe_end(int wait_status, char *ret_text, size_t n_text) {
@@ -103,8 +104,6 @@ static void on_gone(int wait_status, void *data) {
                 log_warn("pool=%s pid=%d ended unasked in state %s, wait status 0x%x", name_of(member),
                          worker_pid(member->process), pool_worker_state_name(member->policy.state),
                          (unsigned)wait_status);
-        if (member->run)
-                pool->settings.events->ended(member->run, wait_status, pool->settings.data);
         pool_remove(&member->policy, error, loop_now_usec());
         worker_free(member->process);
         free(member);
@@ -114,7 +113,7 @@ static void on_gone(int wait_status, void *data) {
 static const struct worker_events worker_events = {
         .ready = on_ready,
         .failed = on_failed,
-        .finished = on_finished,
+        .declined = on_declined,
         .gone = on_gone,
 };
 
@@ -124,7 +123,6 @@ static int start_process(struct member *member) {
         const struct live_pool_settings *settings = &member->pool->settings;
         char *modules_owned = NULL, *path_owned = NULL;
         struct worker_command command = {
-                .program = settings->worker_program,
                 .argv = member->pool->argv,
                 .envp = member->pool->envp,
                 .setup.pool = settings->config->name,
@@ -151,8 +149,7 @@ static int spawn_member(struct pool *policy, void *data, uint64_t now_usec) {
                 r = start_process(member);
         }
         if (r < 0) {
-                log_err("pool=%s cannot start %s: %s", pool_name(policy), pool->settings.worker_program,
-                        strerror(-r));
+                log_err("pool=%s cannot start %s: %s", pool_name(policy), pool->argv[0], strerror(-r));
                 free(member);
                 return r;
         }
@@ -202,19 +199,23 @@ static char **make_environment(const struct config_pool *config) {
 }
 
 /* One word for each option that acts at the interpreter's start; the others are applied to each run. NULL: no memory. */
-static char **make_arguments(char *const *options) {
+static char **make_arguments(const struct live_pool_settings *settings) {
+        char *const *options = settings->config->options;
         struct pyargs_cursor cursor = { 0 };
         struct pyargs_option option;
-        size_t n_letters = 0, n = 1;
+        size_t n_letters = 0, n = 0;
         int n_options = 0;
         char **argv;
 
         for (; options[n_options]; n_options++)
                 n_letters += strlen(options[n_options]);
-        argv = calloc(n_letters + 2, sizeof(*argv));
-        if (argv)
-                argv[0] = (char *)"poold-worker";
-        while (argv && pyargs_next(options, n_options, &cursor, &option) > 0) {
+        argv = calloc(N_PROGRAMS + n_letters + 1, sizeof(*argv));
+        if (!argv)
+                return NULL;
+        argv[n++] = (char *)settings->keeper_program;
+        argv[n++] = (char *)settings->worker_program;
+        argv[n++] = (char *)"poold-worker";
+        while (pyargs_next(options, n_options, &cursor, &option) > 0) {
                 if (!pyargs_is_start(&option))
                         continue;
                 if (asprintf(&argv[n], "-%c%s", option.letter, option.argument) < 0)
@@ -225,7 +226,7 @@ static char **make_arguments(char *const *options) {
 }
 
 static void free_arguments(char **argv) {
-        for (size_t i = 1; argv && argv[i]; i++)
+        for (size_t i = N_PROGRAMS; argv && argv[i]; i++)
                 free(argv[i]);
         free(argv);
 }
@@ -244,7 +245,7 @@ struct live_pool *live_pool_new(const struct live_pool_settings *settings) {
         pool->settings = *settings;
         pool->policy = pool_new(config->name, &policy_settings, &pool_actions, pool);
         pool->envp = make_environment(config);
-        pool->argv = make_arguments(config->options);
+        pool->argv = make_arguments(settings);
         if (pool->envp)
                 pool->fit = fit_new(pool->envp, config->options);
         return pool->policy && pool->fit && pool->argv ? pool : live_pool_free(pool);
@@ -316,26 +317,14 @@ int live_pool_check_idle(const struct live_pool *pool, struct fit_miss *ret_miss
         return POOL_EMPTY;
 }
 
-/* Tells the client, then the worker. Returns 0 or negative errno if the worker cannot be reached. */
-static int offer(struct member *member, struct channel *client, const struct wire_writer *payload,
-                 const struct fdset *fds) {
-        _cleanup_writer_ struct wire_writer assigned = { 0 };
-        const struct fdset pidfd = { .n_fds = 1, .fds = { worker_pidfd(member->process) } };
-
-        proto_put_assigned(&assigned, &(struct proto_assigned){ .pid = (uint32_t)worker_pid(member->process) });
-        channel_send(client, PROTO_ASSIGNED, &assigned,
-                     &pidfd); /* a client that is gone is noticed by its owner */
-        return worker_assign(member->process, payload, fds);
-}
-
 int live_pool_assign(struct live_pool *pool, struct channel *client, const struct wire_writer *payload,
-                     struct fdset *fds, void *run, struct member **ret_member, struct fit_miss *ret_miss) {
+                     struct fdset *fds, struct fit_miss *ret_miss) {
         struct pool_worker *worker;
         int r = -EPIPE;
 
         fds->fds[fds->n_fds++] = channel_fd(client); /* there is room: RUN may have one fd less than ASSIGN */
         while ((r == -EPIPE || r == -ECONNRESET) && pool_take(pool->policy, loop_now_usec(), &worker) == 0) {
-                r = offer(member_of(worker), client, payload, fds);
+                r = worker_assign(member_of(worker)->process, payload, fds);
                 if (r < 0) {
                         log_warn("pool=%s pid=%d lost at handoff: %s", pool_name(pool->policy),
                                  worker_pid(member_of(worker)->process), strerror(-r));
@@ -348,19 +337,15 @@ int live_pool_assign(struct live_pool *pool, struct channel *client, const struc
                 explain_empty(pool->policy, ret_miss);
                 return POOL_EMPTY;
         }
-        if (r < 0)
-                return r;
-        member_of(worker)->run = run;
-        *ret_member = member_of(worker);
-        return 0;
+        return r;
 }
 
-void live_pool_abandon(struct member *member) {
-        member->run = NULL;
-        if (worker_has_finished(member->process))
-                return;
-        log_info("pool=%s pid=%d client gone, its run ends", name_of(member), worker_pid(member->process));
-        worker_expect_end(member->process);
+const struct stats *live_pool_stats_now(struct live_pool *pool) {
+        struct pool_worker *worker;
+
+        TAILQ_FOREACH(worker, pool_workers(pool->policy, POOL_BUSY), link)
+        worker_listen(member_of(worker)->process);
+        return &pool->stats;
 }
 
 const struct pool *live_pool_policy(const struct live_pool *pool) {

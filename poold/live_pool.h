@@ -13,22 +13,13 @@
 
 struct live_pool;
 
-/* One worker: on the policy's lists, and as a process. A run belongs to it as long as it is busy. */
-struct member;
-
-/* What a pool tells whoever owns it. @run is what live_pool_assign() was given. */
-struct live_pool_events {
-        /* The worker that served @run has ended, and @run with it. */
-        void (*ended)(void *run, int wait_status, void *data);
-        /* Something may be due: call live_pool_turn() of every pool. */
-        void (*changed)(void *data);
-};
-
 struct live_pool_settings {
         struct loop *loop;
         const struct config_pool *config;
+        const char *keeper_program;
         const char *worker_program;
-        const struct live_pool_events *events;
+        /* Something may be due: call live_pool_turn() of every pool. */
+        void (*changed)(void *data);
         void *data;
 };
 
@@ -49,17 +40,14 @@ int live_pool_check(const struct live_pool *pool, const struct proto_run *run, c
 int live_pool_check_idle(const struct live_pool *pool, struct fit_miss *ret_miss);
 
 /*
- * Gives a run to the worker that has been idle longest: @payload is that of RUN, @fds are its fds, and @client, the
- * client's channel, is told first, so that nothing was started for it should poold die in between. All are borrowed.
- * A worker that cannot be reached is replaced by the next.
- * Returns 0 and the worker, which keeps @run until it ends or live_pool_abandon(); or POOL_EMPTY and why; or
- * negative errno (-ETOOMANYREFS, -ENOMEM ...), at the cost of one worker, if the run cannot be sent.
+ * Gives a run to the worker that has been idle longest: @payload is that of RUN, @fds are its fds, and @client is the
+ * client's channel, which is the worker's to speak on from then on. All are borrowed. A worker that cannot be reached is
+ * replaced by the next.
+ * Returns 0; or POOL_EMPTY and why; or negative errno (-ETOOMANYREFS, -ENOMEM ...), at the cost of one worker, if the
+ * run cannot be sent.
  */
 int live_pool_assign(struct live_pool *pool, struct channel *client, const struct wire_writer *payload,
-                     struct fdset *fds, void *run, struct member **ret_member, struct fit_miss *ret_miss);
-
-/* The client of @member's run has gone: forgets the run, and ends it unless it is over. */
-void live_pool_abandon(struct member *member);
+                     struct fdset *fds, struct fit_miss *ret_miss);
 
 /* No worker is started any more, idle ones leave. */
 void live_pool_drain(struct live_pool *pool);
@@ -69,4 +57,6 @@ void live_pool_end_runs(struct live_pool *pool);
 
 const struct pool *live_pool_policy(const struct live_pool *pool);
 struct stats *live_pool_stats(struct live_pool *pool);
+/* The same, with what is known now of runs that have been declined after all. */
+const struct stats *live_pool_stats_now(struct live_pool *pool);
 int member_pid(const struct pool_worker *policy);

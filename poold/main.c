@@ -78,8 +78,8 @@ static int parse_options(int argc, char **argv, struct options *ret_options, int
         return 0;
 }
 
-/* Where poold-worker is: beside us, as in the build folder, else where it was installed. NULL: no memory. */
-static char *find_worker(void) {
+/* Where a program of ours is: beside us, as in the build folder, else where it was installed. NULL: no memory. */
+static char *find_program(const char *name) {
         char self[4096], *path = NULL;
         ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
@@ -89,13 +89,13 @@ static char *find_worker(void) {
                 self[n] = '\0';
                 slash = strrchr(self, '/');
                 *slash = '\0';
-                if (asprintf(&path, "%s/poold-worker", self) < 0)
+                if (asprintf(&path, "%s/%s", self, name) < 0)
                         return NULL;
                 if (access(path, X_OK) == 0)
                         return path;
                 free(path);
         }
-        return strdup(POOLD_LIBEXECDIR "/poold-worker");
+        return asprintf(&path, "%s/%s", POOLD_LIBEXECDIR, name) < 0 ? NULL : path;
 }
 
 struct stop_signals {
@@ -177,10 +177,10 @@ static int serve(struct loop *loop, const struct server_settings *settings, stru
 }
 
 /* Returns 0 or negative errno; what is wrong has been logged. */
-static int run(const struct config *config, const char *worker_program) {
+static int run(const struct config *config, const char *keeper_program, const char *worker_program) {
         _cleanup_fd_ int signal_fd = catch_signals();
         struct systemd systemd = { 0 };
-        const struct server_settings settings = { config, worker_program, POOLD_PYTHON, &systemd };
+        const struct server_settings settings = { config, keeper_program, worker_program, POOLD_PYTHON, &systemd };
         struct listener *listener;
         struct loop *loop;
         int r;
@@ -204,7 +204,7 @@ static int run(const struct config *config, const char *worker_program) {
 
 int main(int argc, char **argv) {
         struct config *config = NULL;
-        char *errors = NULL, *worker_program;
+        char *errors = NULL, *keeper_program, *worker_program;
         struct options options;
         int r, status;
 
@@ -232,8 +232,10 @@ int main(int argc, char **argv) {
                 return EXIT_FAILURE; /* with nowhere to say so */
         raise_fd_limit();
         mallopt(M_MMAP_THRESHOLD, 128 << 10); /* else what one huge environment takes is kept for ever */
-        worker_program = find_worker();
-        r = worker_program ? run(config, worker_program) : -ENOMEM;
+        keeper_program = find_program("poold-keeper");
+        worker_program = find_program("poold-worker");
+        r = keeper_program && worker_program ? run(config, keeper_program, worker_program) : -ENOMEM;
+        free(keeper_program);
         free(worker_program);
         config_free(config);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -39,7 +39,7 @@ static void send_misses(struct client *client, const struct stats *stats) {
 void report_pool(struct client *client, struct live_pool *live) {
         _cleanup_writer_ struct wire_writer payload = { 0 };
         const struct pool *pool = live_pool_policy(live);
-        const struct stats *stats = live_pool_stats(live);
+        const struct stats *stats = live_pool_stats_now(live);
 
         proto_put_status_pool(&payload, &(struct proto_status_pool){
                                                 .name = pool_name(pool),

@@ -61,8 +61,6 @@ static void refuse(struct server *server, struct client *client, const char *rea
 static void on_client_closed(struct client *client, void *data) {
         struct server *server = data;
 
-        if (client->member)
-                live_pool_abandon(client->member);
         TAILQ_REMOVE(&server->clients, client, link);
         client_free(client);
 }
@@ -117,6 +115,7 @@ static int choose(const struct server *server, const struct client *client, cons
         return r;
 }
 
+/* Once a worker has the run, it and the client need nobody else. */
 static void serve_run(struct server *server, struct client *client, struct message *message,
                       const struct proto_run *run, const struct wire_writer *payload) {
         const int *client_fds = message->fds.fds + PROTO_RUN_FD_FIRST;
@@ -126,11 +125,10 @@ static void serve_run(struct server *server, struct client *client, struct messa
 
         r = choose(server, client, run, client_fds, &pool, &miss);
         if (r == 0)
-                r = live_pool_assign(pool, client->channel, payload, &message->fds, client, &client->member,
-                                     &miss);
+                r = live_pool_assign(pool, client->channel, payload, &message->fds, &miss);
         if (r == 0) {
                 stats_hit(live_pool_stats(pool), loop_now_usec() - client->accepted_usec);
-                client_hold(client);
+                on_client_closed(client, server);
         } else if (r > 0) {
                 stats_miss(live_pool_stats(pool), miss.reason);
                 refuse(server, client, miss.reason, miss.detail);
@@ -142,8 +140,10 @@ static void serve_run(struct server *server, struct client *client, struct messa
 
 /* Does it say of its process what a process can be? What a peer sends must not cost a worker. */
 static bool is_sound(const struct proto_run *run, size_t n_fds) {
-        if ((run->terminal_fds != 0 && run->terminal_fds != PROTO_N_TERMINAL_FDS) ||
-            (size_t)run->fd_numbers.count + run->terminal_fds + PROTO_RUN_FD_FIRST != n_fds ||
+        const size_t n_terminals = run->terminal == PROTO_TERMINAL_NONE ? 0 : 1;
+
+        if (run->terminal >= PROTO_N_TERMINALS || (run->terminal_numbers.count && !n_terminals) ||
+            (size_t)run->fd_numbers.count + n_terminals + PROTO_RUN_FD_FIRST != n_fds ||
             run->limits.count != 2 * RLIM_NLIMITS || run->nice < 1 || run->nice > 40 ||
             (uint64_t)run->argv.count + run->env.count > MAX_STRINGS)
                 return false;
@@ -370,38 +370,22 @@ static void take_turns(struct server *server) {
                 loop_stop(server->loop);
 }
 
+static void on_pool_changed(void *data) {
+        take_turns(data);
+}
+
 static void on_pool_timer(void *data, unsigned events) {
         (void)events;
         take_turns(data);
 }
 
-static void on_run_ended(void *run, int wait_status, void *data) {
-        _cleanup_writer_ struct wire_writer payload = { 0 };
-        struct client *client = run;
-
-        (void)data;
-        proto_put_ended(&payload, &(struct proto_ended){ .wait_status = (uint32_t)wait_status });
-        client->member = NULL;
-        client_unfollow(client);
-        client_send(client, PROTO_GONE, &payload, NULL);
-        client_finish(client);
-}
-
-static void on_pool_changed(void *data) {
-        take_turns(data);
-}
-
-static const struct live_pool_events pool_events = {
-        .ended = on_run_ended,
-        .changed = on_pool_changed,
-};
-
 static int add_pool(struct server *server, const struct config_pool *config) {
         struct live_pool *pool = live_pool_new(&(struct live_pool_settings){
                 .loop = server->loop,
                 .config = config,
+                .keeper_program = server->settings.keeper_program,
                 .worker_program = server->settings.worker_program,
-                .events = &pool_events,
+                .changed = on_pool_changed,
                 .data = server,
         });
 

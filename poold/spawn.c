@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "keeper.h"
 #include "lib/fd.h"
 
 static int set_attributes(posix_spawnattr_t *attributes) {
@@ -32,9 +33,9 @@ static int set_actions(posix_spawn_file_actions_t *actions, int control) {
         if (r == 0)
                 r = posix_spawn_file_actions_adddup2(actions, STDERR_FILENO, STDOUT_FILENO);
         if (r == 0)
-                r = posix_spawn_file_actions_adddup2(actions, control, SPAWN_CONTROL_FD);
+                r = posix_spawn_file_actions_adddup2(actions, control, KEEPER_FD_CONTROL);
         if (r == 0)
-                r = posix_spawn_file_actions_addclosefrom_np(actions, SPAWN_CONTROL_FD + 1);
+                r = posix_spawn_file_actions_addclosefrom_np(actions, KEEPER_FD_CONTROL + 1);
         return -r;
 }
 

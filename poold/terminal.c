@@ -1,110 +1,61 @@
 #include "terminal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
-#include "descriptors.h"
-#include "keeper.h"
 #include "lib/fd.h"
 
-static struct own_socket terminal = { .fd = -1 };
-static volatile pid_t keeper;
-static int keeper_ready = -1; /* end of file when it is */
+static int terminal = -1;
 
-/* In a child that shares our memory: only system calls, and what lies in @fds. */
-__attribute__((noreturn)) static void become_keeper(const int fds[KEEPER_N_FDS], char *const argv[]) {
-        char *const envp[] = { NULL };
-
-        for (int number = 0; number < KEEPER_N_FDS; number++)
-                if (dup2(fds[number], number) < 0)
-                        _exit(1);
-        close_range(KEEPER_N_FDS, ~0U, 0);
-        execve(argv[0], argv, envp);
-        _exit(1);
+void terminal_init(int slave) {
+        terminal = slave;
 }
 
-/*
- * Starts a process that is not our child, so that the script does not find it when it waits for its own: the child's
- * child. vfork(2) twice copies no memory, and each of us goes on when the next has its own or is gone.
- */
-static void start_keeper(const int fds[KEEPER_N_FDS], char *const argv[]) {
-        pid_t between = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork) */
+static int copy_settings(int model, bool is_foreground) {
+        struct termios settings;
+        struct winsize size;
 
-        if (between == 0) {
-                /* NOLINTNEXTLINE(clang-analyzer-security.insecureAPI.vfork,clang-analyzer-unix.Vfork) */
-                pid_t child = vfork();
-
-                if (child == 0)
-                        become_keeper(fds, argv);
-                keeper = child;
-                _exit(0);
-        }
-        while (between > 0 && waitpid(between, NULL, 0) < 0 && errno == EINTR)
-                ;
-}
-
-/* With SIGCHLD ignored nothing of the child counts as ours, and with all blocked no handler of ours runs in it. */
-static void start_keeper_unseen(const int fds[KEEPER_N_FDS], char *const argv[]) {
-        const struct sigaction ignore = { .sa_handler = SIG_IGN };
-        struct sigaction child_action;
-        sigset_t all, mask;
-
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &mask);
-        sigaction(SIGCHLD, &ignore, &child_action);
-        start_keeper(fds, argv);
-        sigaction(SIGCHLD, &child_action, NULL);
-        pthread_sigmask(SIG_SETMASK, &mask, NULL);
-}
-
-int terminal_take(int slave, int socket, struct decline *why) {
-        static char path[] = POOLD_LIBEXECDIR "/poold-keeper";
-        char pid[16];
-        char *const argv[] = { path, pid, NULL };
-        _cleanup_fd_ int theirs = -1;
-        int pair[2], fds[KEEPER_N_FDS];
-
-        if (ioctl(slave, TIOCSCTTY, 0) < 0)
-                return decline(why, "terminal", "it cannot be the script's: %s", strerror(errno));
-        if (pipe2(pair, O_CLOEXEC) < 0)
-                return decline(why, "terminal", "pipe: %s", strerror(errno));
-        /* dup2() to the lowest numbers must not meet one that is still to be moved. */
-        keeper_ready = descriptors_hide(pair[0]);
-        theirs = descriptors_hide(pair[1]);
-        if (keeper_ready < 0 || theirs < 0)
-                return decline(why, "terminal", "cannot move an fd");
-        snprintf(pid, sizeof(pid), "%d", getpid());
-        fds[KEEPER_SOCKET] = socket;
-        fds[KEEPER_READY] = theirs;
-        fds[KEEPER_LOG] = STDERR_FILENO;
-        fds[KEEPER_TERMINAL] = slave;
-        start_keeper_unseen(fds, argv);
+        if (tcgetattr(model, &settings) < 0 || tcsetattr(terminal, TCSANOW, &settings) < 0)
+                return -errno;
+        if (ioctl(model, TIOCGWINSZ, &size) == 0)
+                ioctl(terminal, TIOCSWINSZ, &size);
+        if (is_foreground && tcsetpgrp(terminal, getpgrp()) < 0)
+                return -errno;
         return 0;
 }
 
-void terminal_await(int slave) {
-        char byte;
+/* Our group is in the background until then, where setting a terminal stops whoever does not block SIGTTOU. */
+int terminal_take(int model, bool is_foreground, struct decline *why) {
+        sigset_t mask, set;
+        int r;
 
-        while (read(keeper_ready, &byte, 1) < 0 && errno == EINTR)
-                ;
-        keeper_ready = fd_close(keeper_ready);
-        own_socket_init(&terminal, slave);
+        if (terminal < 0)
+                return decline(why, "terminal", "the worker could not get one when it was started");
+        sigemptyset(&set);
+        sigaddset(&set, SIGTTOU);
+        pthread_sigmask(SIG_BLOCK, &set, &mask);
+        r = copy_settings(model, is_foreground);
+        pthread_sigmask(SIG_SETMASK, &mask, NULL);
+        return r < 0 ? decline(why, "terminal", "it cannot be the script's: %s", strerror(-r)) : 0;
 }
 
-/* The end of a session's leader hangs up those in the foreground. The keeper does not mind. */
-void terminal_leave(void) {
-        const struct sigaction ignore = { .sa_handler = SIG_IGN };
+int terminal_place(const struct wire_u64v *numbers) {
+        int r = 0;
 
-        if (!own_socket_is_there(&terminal))
-                return;
-        sigaction(SIGHUP, &ignore, NULL); /* nor need we when the client goes */
-        sigaction(SIGTTOU, &ignore, NULL);
-        if (keeper > 0 && tcgetpgrp(terminal.fd) == getpgrp())
-                tcsetpgrp(terminal.fd, keeper);
+        for (uint32_t i = 0; r == 0 && i < numbers->count; i++)
+                if (dup2(terminal, (int)wire_u64v_at(numbers, i)) < 0)
+                        r = -errno;
+        terminal = fd_close(terminal);
+        return r;
+}
+
+void terminal_drop(void) {
+        if (terminal >= 0)
+                ioctl(terminal, TIOCNOTTY);
+        terminal = fd_close(terminal);
 }

@@ -1,21 +1,24 @@
 #pragma once
 
 /*
- * The script's controlling terminal: the slave of a pseudo-terminal that the client made for it. The worker leads a
- * session of its own, so the terminal is its for the asking. What it lacks for job control is a process of the same
- * session beside its group, without which the kernel stops nobody there: poold-keeper is that. No Python in it.
+ * The controlling terminal that the worker was born with (see poold/keeper_main.c): the script's, or dropped.
+ * No Python in it.
  */
 
 #include "decline.h"
+#include "lib/proto.h"
+
+/* @slave is taken; -1 if there is no terminal. */
+void terminal_init(int slave);
 
 /*
- * Makes the terminal @slave ours and starts the keeper, which speaks to the client over @socket. Both are borrowed.
- * Declines ("terminal") if that fails. Returns 0 or DECLINED.
+ * Gives our terminal the settings and the size of @model, which is the client's (borrowed); if @is_foreground our
+ * process group gets it. Declines ("terminal") if there is none. Returns 0 or DECLINED.
  */
-int terminal_take(int slave, int socket, struct decline *why);
+int terminal_take(int model, bool is_foreground, struct decline *why);
 
-/* Waits until the keeper is ready. @slave is taken, and kept for terminal_leave(). */
-void terminal_await(int slave);
+/* Gives the terminal the numbers of @numbers and closes our own. Returns 0 or negative errno. */
+int terminal_place(const struct wire_u64v *numbers);
 
-/* To be called last: whoever stays behind in our process group is not hung up by our end. */
-void terminal_leave(void);
+/* We have none from now on. */
+void terminal_drop(void);

@@ -1,9 +1,11 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -12,25 +14,28 @@
 #include "spawn.h"
 
 #define KILL_AFTER_USEC (2 * UINT64_C(1000000))
+#define TAKEN_AFTER_USEC (UINT64_C(2000) * PROTO_REPLY_MS) /* the client has run its script itself by then */
 
 struct worker {
         struct loop *loop;
         const struct worker_events *events;
         void *data;
 
-        pid_t pid;
-        int pidfd;
+        pid_t pid;    /* its own; 0 until it is ready */
+        pid_t keeper; /* our child */
+        int keeper_fd;
         struct channel *control; /* NULL once it is dismissed */
-        struct loop_source *control_source, *process_source, *kill_timer;
+        struct loop_source *control_source, *process_source;
+        struct loop_source *timer; /* for the run to have been taken; or else to kill */
 
-        bool listens;  /* it has been ready, so it sees when its control socket closes */
-        bool assigned; /* it has a run, or had one */
-        bool finished; /* it has said that its run is over */
+        bool assigned;  /* it has a run, or had one */
+        bool ending;    /* it is to go */
+        int kill_signo; /* for the keeper, when the time has come */
 };
 
 static void on_process(void *data, unsigned events);
 static void on_control(void *data, unsigned events);
-static void on_kill_timer(void *data, unsigned events);
+static void on_timer(void *data, unsigned events);
 
 static int start_process(struct worker *worker, const struct worker_command *command) {
         _cleanup_writer_ struct wire_writer setup = { 0 };
@@ -48,7 +53,7 @@ static int start_process(struct worker *worker, const struct worker_command *com
         r = channel_send(worker->control, PROTO_SETUP, &setup, NULL);
         if (r < 0)
                 return r;
-        return spawn(command->program, command->argv, command->envp, theirs, &worker->pid, &worker->pidfd);
+        return spawn(command->argv[0], command->argv, command->envp, theirs, &worker->keeper, &worker->keeper_fd);
 }
 
 static int watch(struct worker *worker) {
@@ -56,9 +61,9 @@ static int watch(struct worker *worker) {
 
         worker->control_source =
                 loop_add_fd(worker->loop, channel_fd(worker->control), events, on_control, worker);
-        worker->process_source = loop_add_fd(worker->loop, worker->pidfd, LOOP_READ, on_process, worker);
-        worker->kill_timer = loop_add_timer(worker->loop, on_kill_timer, worker);
-        return worker->control_source && worker->process_source && worker->kill_timer ? 0 : -ENOMEM;
+        worker->process_source = loop_add_fd(worker->loop, worker->keeper_fd, LOOP_READ, on_process, worker);
+        worker->timer = loop_add_timer(worker->loop, on_timer, worker);
+        return worker->control_source && worker->process_source && worker->timer ? 0 : -ENOMEM;
 }
 
 int worker_new(struct loop *loop, const struct worker_command *command, const struct worker_events *events,
@@ -71,13 +76,14 @@ int worker_new(struct loop *loop, const struct worker_command *command, const st
         worker->loop = loop;
         worker->events = events;
         worker->data = data;
-        worker->pidfd = -1;
+        worker->keeper_fd = -1;
+        worker->kill_signo = SIGTERM;
         r = start_process(worker, command);
         if (r == 0) {
                 r = watch(worker);
                 if (r < 0) {
-                        kill(worker->pid, SIGKILL);
-                        waitpid(worker->pid, NULL, 0);
+                        kill(worker->keeper, SIGKILL); /* and the worker with it */
+                        waitpid(worker->keeper, NULL, 0);
                 }
         }
         if (r < 0) {
@@ -100,8 +106,8 @@ static void free_now(void *object) {
 void worker_free(struct worker *worker) {
         close_control(worker);
         worker->process_source = loop_source_free(worker->process_source);
-        worker->kill_timer = loop_source_free(worker->kill_timer);
-        worker->pidfd = fd_close(worker->pidfd);
+        worker->timer = loop_source_free(worker->timer);
+        worker->keeper_fd = fd_close(worker->keeper_fd);
         loop_defer_free(worker->loop, free_now, worker);
 }
 
@@ -109,28 +115,27 @@ static int handle_message(struct worker *worker, struct message *message) {
         union {
                 struct proto_ready ready;
                 struct proto_failed failed;
-                struct proto_finished finished;
+                struct proto_declined declined;
         } fields;
         int r = -EPROTO;
 
         switch (message->type) {
         case PROTO_READY:
                 r = proto_get_ready(&message->payload, &fields.ready);
-                worker->listens = r == 0;
-                if (r == 0)
+                if (r == 0) {
+                        worker->pid = (pid_t)fields.ready.pid;
                         worker->events->ready(&fields.ready, worker->data);
+                }
                 break;
         case PROTO_FAILED:
                 r = proto_get_failed(&message->payload, &fields.failed);
                 if (r == 0)
                         worker->events->failed(&fields.failed, worker->data);
                 break;
-        case PROTO_FINISHED:
-                r = proto_get_finished(&message->payload, &fields.finished);
-                if (r == 0 && !worker->finished) {
-                        worker->finished = true;
-                        worker->events->finished(&fields.finished, worker->data);
-                }
+        case PROTO_DECLINED:
+                r = proto_get_declined(&message->payload, &fields.declined);
+                if (r == 0)
+                        worker->events->declined(&fields.declined, worker->data);
                 break;
         }
         return r;
@@ -154,10 +159,9 @@ static int read_control(struct worker *worker) {
         return CHANNEL_EOF;
 }
 
-bool worker_has_finished(struct worker *worker) {
+void worker_listen(struct worker *worker) {
         if (worker->control)
                 read_control(worker);
-        return worker->finished;
 }
 
 static void on_control(void *data, unsigned events) {
@@ -178,7 +182,7 @@ static void on_control(void *data, unsigned events) {
         }
         /* It has gone or speaks nonsense. A run may have closed its end and go on, all else has to end. */
         if (r < 0)
-                log_warn("worker pid=%d control socket: %s", worker->pid, strerror(-r));
+                log_warn("worker pid=%d control socket: %s", worker_pid(worker), strerror(-r));
         if (worker->assigned)
                 close_control(worker);
         else
@@ -192,9 +196,7 @@ static void on_process(void *data, unsigned events) {
 
         (void)events;
         read_control(worker); /* its last words come before its end */
-        if (!worker->assigned)
-                kill(-worker->pid, SIGKILL); /* what its modules have started is nobody's */
-        if (waitid(P_PIDFD, (id_t)worker->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+        if (waitid(P_PIDFD, (id_t)worker->keeper_fd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
                 return;
         wait_status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8
                                                  : info.si_status | (info.si_code == CLD_DUMPED ? WCOREFLAG : 0);
@@ -210,37 +212,49 @@ int worker_assign(struct worker *worker, const struct wire_writer *payload, cons
         if (r < 0)
                 return r;
         worker->assigned = true;
-        /* While it runs, what it says is only read when it matters: worker_has_finished(). That spares a wake-up a run. */
+        loop_set_deadline(worker->timer, loop_now_usec() + TAKEN_AFTER_USEC);
+        /* What it says of its run can wait for worker_listen(), or its end. That spares a wake-up a run. */
         return loop_set_events(worker->control_source, r == CHANNEL_AGAIN ? LOOP_WRITE : 0U);
+}
+
+/* The keeper kills, until it does not answer either. */
+static void kill_later(struct worker *worker) {
+        worker->ending = true;
+        loop_set_deadline(worker->timer, loop_now_usec() + KILL_AFTER_USEC);
 }
 
 void worker_dismiss(struct worker *worker) {
         close_control(worker);
-        if (!worker->listens)
-                kill(-worker->pid, SIGKILL); /* not reaped, so the number is still its own */
-        loop_set_deadline(worker->kill_timer, loop_now_usec() + KILL_AFTER_USEC);
-}
-
-void worker_expect_end(struct worker *worker) {
-        loop_set_deadline(worker->kill_timer, loop_now_usec() + KILL_AFTER_USEC);
+        if (!worker->pid)
+                kill(worker->keeper, SIGTERM); /* while it imports it does not see what we close */
+        kill_later(worker);
 }
 
 void worker_hang_up(struct worker *worker) {
-        kill(-worker->pid, SIGHUP);
-        worker_expect_end(worker);
+        kill(worker->keeper, SIGHUP);
+        kill_later(worker);
 }
 
-static void on_kill_timer(void *data, unsigned events) {
-        const struct worker *worker = data;
+/* Is the run that it was given still in its socket? It then holds files of the client's that others may wait for. */
+static bool is_untaken(const struct worker *worker) {
+        int n_bytes = 0;
+
+        return worker->control && ioctl(channel_fd(worker->control), SIOCOUTQ, &n_bytes) == 0 && n_bytes > 0;
+}
+
+static void on_timer(void *data, unsigned events) {
+        struct worker *worker = data;
 
         (void)events;
-        kill(-worker->pid, SIGKILL);
+        if (!worker->ending && !is_untaken(worker))
+                return;
+        if (!worker->ending)
+                log_warn("worker pid=%d does not answer", worker_pid(worker));
+        kill(worker->keeper, worker->kill_signo);
+        worker->kill_signo = SIGKILL;
+        kill_later(worker);
 }
 
 pid_t worker_pid(const struct worker *worker) {
-        return worker->pid;
-}
-
-int worker_pidfd(const struct worker *worker) {
-        return worker->pidfd;
+        return worker->pid ? worker->pid : worker->keeper;
 }

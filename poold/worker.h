@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * One worker as a process: spawned, spoken to over its control socket, watched through its pidfd, reaped. What its
- * events mean is for whoever owns it.
+ * One worker as a process: spawned, spoken to over its control socket, watched, reaped. Our child is its keeper
+ * (keeper_main.c), which ends as the worker has ended. What its events mean is for whoever owns it.
  */
 
 #include <stdbool.h>
@@ -17,14 +17,13 @@ struct worker;
 struct worker_events {
         void (*ready)(const struct proto_ready *ready, void *data);
         void (*failed)(const struct proto_failed *failed, void *data);
-        void (*finished)(const struct proto_finished *finished, void *data);
+        void (*declined)(const struct proto_declined *declined, void *data);
         /* The process has ended and is reaped; the callee calls worker_free(). */
         void (*gone)(int wait_status, void *data);
 };
 
 struct worker_command {
-        const char *program;
-        char *const *argv; /* with the program's name */
+        char *const *argv; /* the keeper, and its arguments: the worker's program, and its arguments */
         char *const *envp;
         struct proto_setup setup;
 };
@@ -42,8 +41,8 @@ void worker_free(struct worker *worker);
  */
 int worker_assign(struct worker *worker, const struct wire_writer *payload, const struct fdset *fds);
 
-/* Is its run over? Reads what it has said meanwhile, so this may call back. */
-bool worker_has_finished(struct worker *worker);
+/* Hears what it has said of its run meanwhile, and calls back. */
+void worker_listen(struct worker *worker);
 
 /* Ends an idle or starting worker: its control socket is closed, or it is killed if it does not listen. */
 void worker_dismiss(struct worker *worker);
@@ -51,9 +50,5 @@ void worker_dismiss(struct worker *worker);
 /* Ends a run: SIGHUP for its process group, as a closed terminal sends, and SIGKILL if it does not go. */
 void worker_hang_up(struct worker *worker);
 
-/* The same for a run whose client has gone: the SIGHUP was the kernel's, at that moment, as the worker asked it to. */
-void worker_expect_end(struct worker *worker);
-
+/* Its process; its keeper's until it is ready. */
 pid_t worker_pid(const struct worker *worker);
-/* Borrowed. */
-int worker_pidfd(const struct worker *worker);

@@ -9,9 +9,6 @@
 #include "job.h"
 #include "patience.h"
 
-/* poold spawns us with our socket there. */
-#define CONTROL_FD 3
-
 /* @argv are python's options that act at its start. Decoding them needs the interpreter's encoding: they come first. */
 static PyStatus start_interpreter(int argc, char **argv) {
         PyConfig config;
@@ -35,5 +32,5 @@ int main(int argc, char **argv) {
         status = start_interpreter(argc, argv);
         if (PyStatus_Exception(status))
                 Py_ExitStatusException(status);
-        job_die(job_main(CONTROL_FD, started_usec));
+        job_die(job_main(started_usec));
 }

@@ -51,6 +51,10 @@ def state_of(pid):
         return "X"
 
 
+def parent_of(pid):
+    return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def alive(pid):
     """Is there such a process, and not only its zombie?"""
     return state_of(pid) not in "ZX"

@@ -196,7 +196,7 @@ class TestRest:
         poold.run("-c", "pass")
         poold.wait_idle()
         harness.eventually("the last worker to be gone", lambda: len(harness.children_of(poold.pid)) == 2)
-        pids = [poold.pid, *poold.workers("idle")]
+        pids = [poold.pid, *poold.workers("idle"), *harness.children_of(poold.pid)]
         harness.eventually("all to sleep", lambda: all(harness.state_of(pid) == "S" for pid in pids))
         return pids
 

@@ -59,7 +59,7 @@ class Shell(pexpect.spawn):
 def shell(poold, request):
     """Each test runs against python3, too: it says what is right."""
     poold.start("[pool:default]\nsize = 2\n")
-    program = poold.program("poolctl") + " run --no-fallback --tty=auto" if request.param == "poolctl" else PYTHON
+    program = poold.program("poolctl") + " run --no-fallback" if request.param == "poolctl" else PYTHON
     shell = Shell(poold, program)
     try:
         yield shell
@@ -93,11 +93,11 @@ def test_reads_a_line_and_echoes_it(shell, script):
     assert shell.prompt() == "abc\r\nabcabc\r\n"
 
 
-@pytest.mark.parametrize("wrap", ["{}", "bash -c '{}; echo not reached'"], ids=["job", "shell-script"])
-@pytest.mark.parametrize("key, number", [("\x03", signal.SIGINT), ("\x1c", signal.SIGQUIT)])
+@pytest.mark.parametrize("key, number, wrap", [
+    ("\x03", signal.SIGINT, "{}"), ("\x1c", signal.SIGQUIT, "{}"),
+    ("\x03", signal.SIGINT, "bash -c '{}; echo not reached'"),  # bash goes on with its script after SIGQUIT
+], ids=["interrupt", "quit", "interrupt-shell-script"])
 def test_keys_end_it_by_signal(shell, script, key, number, wrap):
-    if number == signal.SIGQUIT and wrap != "{}":
-        pytest.skip("bash goes on with its script")
     path = script("import signal, time\nprint('ready')\nwhile True: time.sleep(100)")
     shell.do("ulimit -c 0")
     before = shell.settings()
@@ -183,6 +183,22 @@ def test_stops_its_group_by_itself(shell, script):
     shell.prompt()
     shell.start("fg")
     assert shell.prompt().endswith("again\r\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN])
+@pytest.mark.parametrize("redirect", ["", "</dev/null >out 2>&1"], ids=["terminal", "files"])
+def test_stops_itself_alone(shell, script, tmp_path, number, redirect):
+    """Whoever waits for the job sees it stopped, with a terminal and without."""
+    path = script(f"import os, sys\nos.kill(os.getpid(), {int(number)})\nopen('after', 'w').close()\n")
+    folder = shell.poold.folder
+    shell.start(f"PYTHON {path} {redirect}; echo stopped")
+    shell.expect(r"\[1\]\+  Stopped")
+    assert not (folder / "after").exists()
+    shell.expect_exact("stopped\r\n")
+    shell.prompt()
+    shell.do("fg")
+    assert (folder / "after").exists()
+    assert shell.do("jobs") == ""
 
 
 def test_a_handler_of_ctrl_z_may_take_its_time(shell, script):
@@ -335,10 +351,9 @@ print("status", done.returncode)
     "tty.setraw(0); os.kill(os.getpid(), 9)", "tty.setraw(0); os.kill(os.getpid(), 15)", "os.abort()", "1 / 0", "os._exit(3)",
     "os.execv('/bin/echo', ['echo', 'new'])", "input(); os.kill(os.getpid(), 9)",
 ], ids=["killed-raw", "terminated-raw", "aborted", "failed", "left", "replaced", "killed-attached"])
+@pytest.mark.parametrize("shell", ["poolctl"], indirect=True)  # python3 leaves a raw terminal raw
 def test_settings_are_as_they_were(shell, script, code):
     """A shell sets its terminal up after a job that was killed; that of a shell script is on its own."""
-    if not shell.is_ours:
-        pytest.skip("python3 leaves a raw terminal raw")
     shell.do("ulimit -c 0")
     path = script(f"import os, tty\n{code}")
     shell.start(f"stty -g; bash -c 'PYTHON {path}; stty -g; true'; stty -g")
@@ -474,7 +489,7 @@ def test_direct_leaves_the_terminal_alone(poold, script):
 def test_pty_also_without_a_terminal_on_the_standard_fds(poold, script, tmp_path):
     poold.start("[pool:default]\nsize = 2\n")
     path = script("print(open('/dev/tty').readline())")
-    shell = Shell(poold, poold.program("poolctl") + " run --no-fallback --tty=auto")
+    shell = Shell(poold, poold.program("poolctl") + " run --no-fallback")
     shell.do(f"PYTHON {path} < /dev/null > out 2> err")
     assert "No such device" in (tmp_path / "err").read_text()
     shell.start(f"PYTHON --tty=pty {path} < /dev/null > out 2> err")

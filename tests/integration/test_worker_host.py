@@ -3,12 +3,13 @@
 import os
 import re
 import signal
+import struct
 import subprocess
 import tempfile
 import time
 
 import pytest
-from worker_host import EXIT, Result, Worker, limits, receive
+from worker_host import CONTINUE, DONE, EXIT, KEEP, STOPPED, Result, Worker, limits, receive, send
 
 PYTHON = "/usr/bin/python3"
 WORKER = os.environ["POOLD_WORKER"]
@@ -156,7 +157,7 @@ def test_same_as_python(folder, argv, stdin):
     result, *warm_texts = run_warm(folder, argv, stdin)
     assert result.refused is None
     assert (result.status, warm_texts) == (status, texts)
-    assert result.exit in (None, status) and result.finished == result.exit
+    assert result.exit in (None, status) and result.gone == status and result.declined is None
     assert left == {path.name: path.read_bytes() for path in folder.glob("unflushed")}
 
 
@@ -212,16 +213,57 @@ def test_client_that_goes_takes_its_run_along(null, has_poold):
     if not has_poold:
         worker.control.close()
     assert worker.process.poll() is None
-    client.close()
+    worker.keeper.close()
     assert worker.process.wait(10) == -signal.SIGHUP
+    client.close()
     os.close(answer)
+
+
+def test_stop_is_told_and_continued(null):
+    worker = Worker(WORKER)
+    answer, out = os.pipe()
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGTSTP); os.write(1, b'goes on')"
+    client = worker.assign(["-c", code], {0: null, 1: out, 2: null})
+    kind, fields, _ = receive(worker.keeper)
+    assert (kind, fields.take("<I")) == (STOPPED, signal.SIGTSTP)
+    send(worker.keeper, KEEP, struct.pack("<I", CONTINUE))
+    assert os.read(answer, 9) == b"goes on"
+    assert Result(worker, client).status == 0
+    for fd in (answer, out):
+        os.close(fd)
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_what_stays_behind_is_killed_unless_the_run_is_done(null, is_done):
+    worker = Worker(WORKER)
+    ours, theirs = os.pipe()
+    code = ("import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+            "if not os.fork(): os.write(1, b'child'); os.read(0, 1); os.write(1, b'stays'); os._exit(0)\n"
+            "os.read(0, 1)")
+    run_in, to_run = os.pipe()
+    client = worker.assign(["-c", code], {0: run_in, 1: theirs, 2: null})
+    os.close(theirs)
+    assert os.read(ours, 9) == b"child"
+    if is_done:
+        send(worker.keeper, KEEP, struct.pack("<I", DONE))
+    worker.keeper.close()
+    if not is_done:
+        assert os.read(ours, 9) == b""  # SIGKILL, since they ignore SIGHUP
+        assert worker.process.wait(10) == -signal.SIGKILL
+    else:
+        os.write(to_run, b"12")
+        assert os.read(ours, 9) == b"stays"
+        assert worker.process.wait(10) == 0
+    client.close()
+    for fd in (ours, run_in, to_run):
+        os.close(fd)
 
 
 def test_run_ends_without_poold(null):
     worker = Worker(WORKER)
     client = worker.assign(["-c", "import time; time.sleep(.1); raise SystemExit(5)"], {0: null, 1: null, 2: null})
     worker.control.close()
-    kind, fields = receive(client)
+    kind, fields, _ = receive(client)
     assert (kind, fields.take("<I")) == (EXIT, 5 << 8)
     assert worker.process.wait(10) == 5
 

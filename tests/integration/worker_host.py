@@ -1,7 +1,8 @@
-"""Drives poold-worker over its control socket, in poold's place: the protocol of lib/proto.h, spoken from Python."""
+"""Drives a worker and its keeper, in poold's place: the protocol of lib/proto.h, spoken from Python."""
 
 import array
 import os
+import pathlib
 import resource
 import socket
 import struct
@@ -9,7 +10,9 @@ import subprocess
 import time
 
 MAGIC, VERSION = 0x4C4F4F50, 1
-REFUSED, ASSIGN, EXIT, SETUP, READY, FAILED, FINISHED = 1, 3, 5, 7, 8, 9, 10
+REFUSED, ASSIGN, ASSIGNED, EXIT, GONE, SETUP, READY, FAILED, DECLINED, STOPPED, KEEP = 1, 3, 4, 5, 6, 7, 8, 9, 10, 20, 21
+CONTINUE, DONE = 1 << 2, 1 << 3
+KEEPER = pathlib.Path(os.environ["POOLD_WORKER"]).with_name("poold-keeper")
 RESOURCES = range(16)
 
 
@@ -39,23 +42,25 @@ def send(sock, kind, payload, fds=()):
 
 
 def receive_exactly(sock, count):
-    data = b""
+    """Returns the bytes, None at the end, and the fds that came."""
+    data, fds = b"", []
     while len(data) < count:
-        more = sock.recv(count - len(data))
+        more, new_fds, _, _ = socket.recv_fds(sock, count - len(data), 16)
         if not more:
-            return None
+            return None, fds
         data += more
-    return data
+        fds += new_fds
+    return data, fds
 
 
 def receive(sock):
-    """Returns the message's type and a reader of its fields, or None at the end."""
-    header = receive_exactly(sock, 16)
+    """Returns the message's type, a reader of its fields and its fds, or None at the end."""
+    header, fds = receive_exactly(sock, 16)
     if header is None:
         return None
     magic, version, kind, size, n_fds, zero = struct.unpack("<IHHIHH", header)
-    assert (magic, version, n_fds, zero) == (MAGIC, VERSION, 0, 0)
-    return kind, Fields(receive_exactly(sock, size) if size else b"")
+    assert (magic, version, n_fds, zero) == (MAGIC, VERSION, len(fds), 0)
+    return kind, Fields(receive_exactly(sock, size)[0] if size else b""), fds
 
 
 class Fields:
@@ -94,14 +99,15 @@ class Worker:
                 os.close(fd)
             os.set_inheritable(3, True)
 
-        self.process = subprocess.Popen([binary], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        self.process = subprocess.Popen([KEEPER, binary, "poold-worker"], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                         env=os.environ if env is None else env, start_new_session=True,
                                         pass_fds=[3], preexec_fn=place)
         theirs.close()
         send(self.control, SETUP, string("test") + strings(modules) + strings(path))
-        kind, fields = receive(self.control)
+        kind, fields, _ = receive(self.control)
         self.ready = kind == READY
         if self.ready:
+            self.pid = fields.take("<I")
             self.init_usec, self.preload_usec = fields.take("<Q"), fields.take("<Q")
         else:
             assert kind == FAILED
@@ -117,7 +123,7 @@ class Worker:
         env = os.environ if env is None else env
         payload = b"".join([
             string(""), strings(argv), strings([f"{name}={value}" for name, value in env.items()]),
-            integers(list(fds)), u32(0), u32(umask), u32(nice), struct.pack("<QQ", ignored, blocked),
+            integers(list(fds)), u32(0), integers([]), u32(umask), u32(nice), struct.pack("<QQ", ignored, blocked),
             integers(limits() if rlimits is None else rlimits), integers([cpus]), integers([0, 0, 0]), u32(os.getpid()), u32(os.geteuid()),
         ])
         self.assigned = time.monotonic_ns()
@@ -125,6 +131,11 @@ class Worker:
         for fd in (folder, claim):
             os.close(fd)
         connection.close()
+        kind, fields, (pidfd, keeper) = receive(client)
+        assert (kind, fields.take("<I")) == (ASSIGNED, self.pid)
+        os.close(pidfd)
+        self.keeper = socket.socket(fileno=keeper)
+        self.keeper.setblocking(True)
         return client
 
     def close(self):
@@ -133,10 +144,11 @@ class Worker:
 
 
 class Result:
-    """How a run ended: `exit` is EXIT's status, `refused` the reason, `finished` what poold heard, `status` the wait status."""
+    """How a run ended: `exit` is EXIT's status, `refused` the reason, `declined` what poold heard, `gone` what the keeper
+    said, `status` how that ended itself."""
 
     def __init__(self, worker, client):
-        self.exit = self.refused = self.finished = self.declined = None
+        self.exit = self.refused = self.declined = self.gone = None
         message = receive(client)
         self.ended = time.monotonic_ns()
         if message and message[0] == EXIT:
@@ -146,9 +158,12 @@ class Result:
             self.refused, self.detail = message[1].string(), message[1].string()
         message = receive(worker.control)
         if message:
-            assert message[0] == FINISHED
-            self.finished, self.declined = message[1].take("<I"), message[1].string()
+            assert message[0] == DECLINED
+            self.declined = message[1].string()
+        message = receive(worker.keeper)
+        assert message[0] == GONE
+        self.gone = message[1].take("<I") & ~0x80  # whether there is a core is for whoever has it
         code = worker.process.wait(30)
         self.status = -code if code < 0 else code << 8
-        client.close()
-        worker.control.close()
+        for sock in (client, worker.control, worker.keeper):
+            sock.close()

@@ -11,7 +11,7 @@
 #include "lib/channel.h"
 #include "lib/fd.h"
 
-/* A client at one end, of which the tests have the channel or the bare socket; a server at the other. */
+/* A client at one end, of which the tests have the channel or the bare socket; a server or worker at the other. */
 struct ends {
         struct channel *client, *server;
         int raw; /* the client's socket, borrowed */
@@ -23,7 +23,7 @@ static void ends_init(struct ends *ends) {
         unit_socketpair(pair);
         ends->raw = pair[0];
         ends->client = channel_new(pair[0], PROTO_CLIENT, PROTO_SERVER | PROTO_WORKER);
-        ends->server = channel_new(pair[1], PROTO_SERVER, PROTO_CLIENT);
+        ends->server = channel_new(pair[1], PROTO_SERVER | PROTO_WORKER, PROTO_CLIENT);
         assert_true(ends->client && ends->server);
 }
 
@@ -259,23 +259,23 @@ static void cut_anywhere(void **state) {
 /* Messages with and without fds, all sent before the first is read. */
 static void fds_go_with_their_message(void **state) {
         _cleanup_ends_ struct ends ends;
-        _cleanup_fdset_ struct fdset first = new_files(1), second = new_files(1);
-        _cleanup_writer_ struct wire_writer gone = { 0 };
-        static const unsigned expected[] = { PROTO_GONE, PROTO_ASSIGNED, PROTO_GONE, PROTO_ASSIGNED, PROTO_GONE };
+        _cleanup_fdset_ struct fdset first = new_files(2), second = new_files(2);
+        _cleanup_writer_ struct wire_writer ended = { 0 };
+        static const unsigned expected[] = { PROTO_EXIT, PROTO_ASSIGNED, PROTO_EXIT, PROTO_ASSIGNED, PROTO_EXIT };
         struct message message;
 
         (void)state;
         ends_init(&ends);
-        proto_put_ended(&gone, &(struct proto_ended){ .wait_status = 9 });
-        assert_int_equal(channel_send(ends.server, PROTO_GONE, &gone, NULL), 0);
+        proto_put_ended(&ended, &(struct proto_ended){ .wait_status = 9 });
+        assert_int_equal(channel_send(ends.server, PROTO_EXIT, &ended, NULL), 0);
         assert_int_equal(send_assigned(ends.server, 1, &first), 0);
-        assert_int_equal(channel_send(ends.server, PROTO_GONE, &gone, NULL), 0);
+        assert_int_equal(channel_send(ends.server, PROTO_EXIT, &ended, NULL), 0);
         assert_int_equal(send_assigned(ends.server, 2, &second), 0);
-        assert_int_equal(channel_send(ends.server, PROTO_GONE, &gone, NULL), 0);
+        assert_int_equal(channel_send(ends.server, PROTO_EXIT, &ended, NULL), 0);
         for (size_t i = 0; i < N_ELEMENTS(expected); i++) {
                 assert_int_equal(channel_receive(ends.client, &message), 0);
                 assert_int_equal(message.type, expected[i]);
-                check_fds(&message, i == 1 ? &first : &second, i % 2);
+                check_fds(&message, i == 1 ? &first : &second, i % 2 * 2);
         }
 }
 
@@ -375,9 +375,10 @@ static void headers_against_the_rules(void **state) {
         } cases[] = {
                 { { PROTO_VERSION + 1, PROTO_RUN, 0, 2 }, -EPROTONOSUPPORT },
                 { { 0, PROTO_RUN, 0, 2 }, -EPROTONOSUPPORT },
-                { { PROTO_VERSION, PROTO_ASSIGNED, 4, 1 }, -EPROTO }, /* a server's own message */
-                { { PROTO_VERSION, PROTO_READY, 16, 0 }, -EPROTO },   /* a worker's */
-                { { PROTO_VERSION, PROTO_REFUSED, 0, 0 }, -EPROTO },  /* and this in any version */
+                { { PROTO_VERSION, PROTO_REFUSED, 4, 0 }, -EPROTO }, /* a server's own message */
+                { { PROTO_VERSION, PROTO_READY, 20, 0 }, -EPROTO },  /* a worker's */
+                { { PROTO_VERSION, PROTO_STOPPED, 4, 0 }, -EPROTO }, /* a keeper's */
+                { { PROTO_VERSION, PROTO_REFUSED, 0, 0 }, -EPROTO }, /* and this in any version */
                 { { PROTO_VERSION + 1, PROTO_REFUSED, 0, 0 }, -EPROTO },
                 { { PROTO_VERSION, 0, 0, 0 }, -EPROTO }, /* no message */
                 { { PROTO_VERSION, 4711, 0, 0 }, -EPROTO },
@@ -544,18 +545,19 @@ static void check_assigned(struct channel *client, uint32_t pid, const struct fd
         assert_int_equal(message.type, PROTO_ASSIGNED);
         assert_int_equal(proto_get_assigned(&message.payload, &assigned), 0);
         assert_int_equal(assigned.pid, pid);
-        check_fds(&message, fds, 1);
+        check_fds(&message, fds, fds->n_fds);
 }
 
 static void a_full_socket_keeps_order_and_fds(void **state) {
         _cleanup_ends_ struct ends ends;
-        _cleanup_fdset_ struct fdset many = new_files(1), last = new_files(1), kept = { 0 };
+        _cleanup_fdset_ struct fdset many = new_files(2), last = new_files(2), kept = { 0 };
         uint32_t n_sent;
 
         (void)state;
         ends_init(&ends);
         n_sent = fill_socket(ends.server, &many);
-        fdset_push(&kept, fcntl(last.fds[0], F_DUPFD_CLOEXEC, 0));
+        for (size_t i = 0; i < last.n_fds; i++)
+                fdset_push(&kept, fcntl(last.fds[i], F_DUPFD_CLOEXEC, 0));
         assert_int_equal(send_assigned(ends.server, n_sent, &last), CHANNEL_AGAIN);
         fdset_fini(&last); /* the channel has its own by now */
         for (uint32_t i = 0; i < n_sent; i++) {
@@ -570,7 +572,7 @@ static void a_full_socket_keeps_order_and_fds(void **state) {
 /* The teardown sees that the duplicates that waited are closed. */
 static void freeing_drops_what_waits(void **state) {
         _cleanup_ends_ struct ends ends;
-        _cleanup_fdset_ struct fdset fds = new_files(1);
+        _cleanup_fdset_ struct fdset fds = new_files(2);
 
         (void)state;
         ends_init(&ends);
@@ -582,7 +584,7 @@ static void freeing_drops_what_waits(void **state) {
 /* A message whose fds cannot be kept is not sent without them later. */
 static void no_room_to_keep_the_fds(void **state) {
         _cleanup_ends_ struct ends ends;
-        _cleanup_fdset_ struct fdset fds = new_files(1);
+        _cleanup_fdset_ struct fdset fds = new_files(2);
         unsigned long old_limit;
         uint32_t n_sent;
         struct message message;
@@ -614,7 +616,7 @@ static void sending_to_a_closed_peer(void **state) {
 
 static void flushing_to_a_closed_peer(void **state) {
         _cleanup_ends_ struct ends ends;
-        _cleanup_fdset_ struct fdset fds = new_files(1);
+        _cleanup_fdset_ struct fdset fds = new_files(2);
 
         (void)state;
         ends_init(&ends);
@@ -625,7 +627,7 @@ static void flushing_to_a_closed_peer(void **state) {
 
 static void what_may_not_be_sent_is_not(void **state) {
         _cleanup_ends_ struct ends ends;
-        _cleanup_fdset_ struct fdset fds = new_files(1);
+        _cleanup_fdset_ struct fdset fds = new_files(2);
         _cleanup_writer_ struct wire_writer large = { 0 };
         struct wire_writer failed = { .error = -ENOMEM };
         struct message message;

@@ -1,0 +1,8 @@
+#pragma once
+
+/*
+ * Ends the calling process as another one has ended: by the signal of @wait_status (as waitpid(2) has it), without a
+ * core of its own. If that says exited, or the signal does not end us, which is so for the first process of a
+ * container, returns the exit status to end with.
+ */
+int end_like(int wait_status);
