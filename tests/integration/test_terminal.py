@@ -111,10 +111,11 @@ def test_keys_end_it_by_signal(shell, script, key, number, wrap):
 
 def test_a_handled_key_is_no_end(shell, script):
     path = script("""
-import signal
-signal.signal(signal.SIGINT, lambda *args: print("handled"))
+import signal, time
+handled = []
+signal.signal(signal.SIGINT, lambda *args: handled.append(print("handled")))
 print("ready")
-signal.pause()
+while not handled: time.sleep(0.01)
 """)
     shell.start(f"PYTHON {path}")
     shell.expect_exact("ready\r\n")
@@ -203,14 +204,15 @@ def test_stops_itself_alone(shell, script, tmp_path, number, redirect):
 
 def test_a_handler_of_ctrl_z_may_take_its_time(shell, script):
     path = script("""
-import os, signal
+import os, signal, time
+resumed = []
 def stop(*args):
     print("cleaning up")
     os.kill(os.getpid(), signal.SIGSTOP)
-    print("resumed")
+    resumed.append(print("resumed"))
 signal.signal(signal.SIGTSTP, stop)
 print("ready")
-signal.pause()
+while not resumed: time.sleep(0.01)
 """)
     shell.start(f"PYTHON {path}")
     shell.expect_exact("ready\r\n")
@@ -223,11 +225,11 @@ signal.pause()
 
 def test_a_handler_of_ctrl_z_may_go_on(shell, script):
     path = script("""
-import signal
-signal.signal(signal.SIGTSTP, lambda *args: print("not now"))
+import signal, time
+handled = []
+signal.signal(signal.SIGTSTP, lambda *args: handled.append(print("not now")))
 print("ready")
-for i in range(2):
-    signal.pause()
+while len(handled) < 2: time.sleep(0.01)
 """)
     shell.start(f"PYTHON {path}")
     shell.expect_exact("ready\r\n")
