@@ -24,6 +24,7 @@
 #include "patience.h"
 #include "python.h"
 #include "terminal.h"
+#include "title.h"
 
 #define TRACEBACK_BYTES (64 << 10) /* of what a module says; it can be anything */
 
@@ -224,10 +225,12 @@ static int take_client(struct message *message) {
 }
 
 /* The point of no return: the claimed run's fds, signals and limits become ours. Returns 0 or negative errno. */
-static int become(struct message *message, const struct proto_run *context) {
+static int become(struct message *message, struct proto_run *context) {
         int r;
 
-        r = descriptors_place(&message->fds, &context->fd_numbers);
+        r = title_run(context);
+        if (r == 0)
+                r = descriptors_place(&message->fds, &context->fd_numbers);
         if (r < 0)
                 return r;
         if (context->terminal == PROTO_TERMINAL_NONE)
@@ -299,6 +302,7 @@ static int preload(const struct message *message, uint64_t init_usec) {
 
         if (message->type != PROTO_SETUP || proto_get_setup(&reader, &setup) < 0)
                 return -EPROTO;
+        title_start(setup.pool, python_executable());
         placeholders_init(&holders);
         r = python_preload(&setup, &failure);
         placeholders_fini(&holders);
@@ -308,6 +312,7 @@ static int preload(const struct message *message, uint64_t init_usec) {
                 return r;
         }
         patience_set(false);
+        title_idle();
         return send_ready(init_usec, job_now_usec() - began_usec);
 }
 

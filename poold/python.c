@@ -48,6 +48,15 @@ static char *print_to_string(void) {
         return bytes ? strdup(PyBytes_AsString(bytes)) : NULL;
 }
 
+const char *python_executable(void) {
+        PyObject *path = PySys_GetObject("executable"); /* borrowed */
+        _cleanup_pyref_ PyObject *bytes = path && path != Py_None ? PyUnicode_EncodeFSDefault(path) : NULL;
+        char *copy = bytes ? strdup(PyBytes_AsString(bytes)) : NULL;
+
+        PyErr_Clear();
+        return copy ? copy : "python3";
+}
+
 static int extend_path(const struct wire_strv *path) {
         PyObject *list = PySys_GetObject("path"); /* borrowed */
         const char *at = path->data;

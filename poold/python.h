@@ -18,6 +18,9 @@ struct python_failure {
 
 void python_failure_fini(struct python_failure *failure);
 
+/* sys.executable, with which sys.orig_argv begins, for as long as the process lives. */
+const char *python_executable(void);
+
 /* Imports what @setup names. Returns 0, or -1 and *ret_failure, which the caller ends. */
 int python_preload(const struct proto_setup *setup, struct python_failure *ret_failure);
 

@@ -16,9 +16,7 @@ import compare
 MAY_DIFFER = {
     "os.getppid()": ("import os; print(open(f'/proc/{os.getppid()}/comm').read())",
                      "the parent is poold: a process cannot be given another one"),
-    "ps name": ("print(open('/proc/self/comm').read())", "the program is poold-worker"),
     "/proc/self/exe": ("import os; print(os.readlink('/proc/self/exe'))", "the program is poold-worker"),
-    "/proc/self/cmdline": ("print(open('/proc/self/cmdline').read())", "it is the worker's own, from before the run"),
     "sys.modules": ("import sys; print(sorted(sys.modules))", "the pool's modules are there already, as is the point"),
     "sys.path_importer_cache": ("import sys; print(sorted(sys.path_importer_cache))",
                                 "the folders that the pool's modules were found in"),
@@ -401,6 +399,18 @@ sh("ulimit -t", "ulimit -t 1; $PY -c 'while True: pass'; echo $?", fallback="lim
 sh("ulimit -s", "ulimit -s 1000; $PY -c 'import resource; print(resource.getrlimit(resource.RLIMIT_STACK))'", fallback="limits")
 sh("ulimit -v", "ulimit -v 4000000; $PY -c 'import resource; print(resource.getrlimit(resource.RLIMIT_AS))'", fallback="limits")
 c("limits", "import resource; print([resource.getrlimit(i) for i in range(16)])")
+CALLED = "for name in ('cmdline', 'comm', 'environ'): print(name, open(f'/proc/self/{name}', 'rb').read())\n"
+c("what it is called", CALLED, "one", "", "two words", "\u00e9\n")
+script("what it is called", CALLED, "-c", "x")
+piped("what it is called", CALLED, "-", "a")
+cmd("-m what it is called", "-m", "mod", "-x", files={"mod.py": CALLED})
+c("what it is called at length", CALLED, *["y" * 1000] * 1000)
+c("what it is called, large environment", CALLED, env={f"B{i}": "x" * 100_000 for i in range(12)})
+c("what its threads are called", "import threading\nthreading.Thread(target=lambda: print(open('/proc/thread-self/comm').read())).start()")
+c("what its children are called", "import os\nif os.fork() == 0:\n  " + CALLED.replace("\n", "") + "; os._exit(0)\nos.wait()")
+c("what ps calls it", "import os\nos.system(f'ps -ww -o comm,args -p {os.getpid()}; ps -ww e -o args -p {os.getpid()} | wc -c')", "--", "a b")
+c("what pgrep finds", "import os\nfor how in ('-x python3', '-f \"^/usr/bin/python3 -c .* needle$\"'):\n"
+  "  print(str(os.getpid()) in os.popen(f'pgrep {how}').read().split())", "needle")
 sh("nice", "nice -n 5 $PY -c 'import os; print(os.nice(0))'")
 sh("affinity", "taskset -c 0 $PY -c 'import os; print(os.sched_getaffinity(0))'")
 sh("affinity of all", "$PY -c 'import os; print(len(os.sched_getaffinity(0)), os.cpu_count())'")
