@@ -136,11 +136,16 @@ enum {
         F(u64v, terminal_numbers) /* of the fds that are the terminal, ascending: none of them comes */            \
         F(u32, umask)                                                                                             \
         F(u32, nice)             /* getpriority(2) as the kernel has it: 20 - nice, 1 to 40 */                    \
+        F(u32, policy)           /* of its scheduling, and the priority, as lib/scheduling.h has them */          \
+        F(u32, priority)                                                                                          \
+        F(u32, io_priority)      /* ioprio_get(2) */                                                              \
+        F(u64, timer_slack)      /* PR_GET_TIMERSLACK, nanoseconds */                                             \
+        F(u32, oom_score_adj)    /* as lib/oom_score.h has it */                                                   \
         F(u64, ignored_signals)                                                                                   \
         F(u64, blocked_signals)                                                                                   \
         F(u64v, limits)          /* soft and hard limit of each resource of getrlimit(2), in order */             \
         F(u64v, affinity)        /* sched_getaffinity(2), 64 CPUs a word */                                       \
-        F(u64v, root)            /* where its "/" is, as lib/root.h has it */                                      \
+        F(u64v, traits)          /* where it stands, as lib/traits.h has it */                                    \
         F(u32, pid)              /* its own, and its effective user id, as it sees them itself */                 \
         F(u32, uid)
 

@@ -3,15 +3,18 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ioprio.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lib/fd.h"
+#include "lib/oom_score.h"
 
 #define MAX_PROBED_FDS (1 << 20)
 
@@ -107,6 +110,7 @@ static int probe_fds(struct context *context, struct miss *ret_miss) {
 static int find_fds(struct context *context, struct miss *ret_miss) {
         _cleanup_fd_ int folder_fd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
+        traits_collect(folder_fd, context->traits);
         if (folder_fd < 0)
                 return probe_fds(context, ret_miss);
         return add_listed_fds(context, folder_fd, ret_miss);
@@ -123,6 +127,17 @@ static void fill_standard_fds(const struct context *context) {
                 if (fd > STDERR_FILENO)
                         fd_close(fd);
         }
+}
+
+/* What cannot be known is what a process has that nobody has changed: nobody can see the difference. */
+static void find_priorities(struct context *context) {
+        long io_priority = syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0);
+
+        context->scheduling = (struct scheduling){ 0 };
+        scheduling_get(0, &context->scheduling);
+        context->io_priority = io_priority < 0 ? 0 : (uint32_t)io_priority;
+        context->timer_slack = (uint64_t)syscall(SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0);
+        context->oom_score_adj = oom_score_get();
 }
 
 static int find_affinity(struct context *context, struct miss *ret_miss) {
@@ -149,10 +164,9 @@ int context_collect(struct context *ret_context, struct miss *ret_miss) {
                 getrlimit(resource, &context->limits[resource]);
         context->umask = umask(0);
         umask((mode_t)context->umask);
-        root_identify(context->root);
         context->pid = (uint32_t)getpid();
         context->uid = (uint32_t)geteuid();
-        context->nice = (uint32_t)syscall(SYS_getpriority, PRIO_PROCESS, 0);
+        find_priorities(context);
         r = find_affinity(context, ret_miss);
         if (r)
                 return r;
@@ -197,7 +211,7 @@ void context_put_run(const struct context *context, const char *pool, const stru
                      const struct wire_strv *env, int claim_fd, struct wire_writer *payload,
                      struct fdset *ret_fds) {
         uint8_t numbers[sizeof(context->fd_numbers)], terminal_numbers[sizeof(context->fd_numbers)];
-        uint8_t limits[RLIM_NLIMITS * 2 * sizeof(uint64_t)], root[sizeof(context->root)];
+        uint8_t limits[RLIM_NLIMITS * 2 * sizeof(uint64_t)], traits[sizeof(context->traits)];
         uint8_t affinity[sizeof(context->affinity)];
         uint64_t pairs[RLIM_NLIMITS * 2];
         struct proto_run run = {
@@ -206,7 +220,12 @@ void context_put_run(const struct context *context, const char *pool, const stru
                 .env = *env,
                 .terminal = context->terminal,
                 .umask = context->umask,
-                .nice = context->nice,
+                .nice = (uint32_t)(20 - context->scheduling.nice),
+                .policy = context->scheduling.policy,
+                .priority = context->scheduling.priority,
+                .io_priority = context->io_priority,
+                .timer_slack = context->timer_slack,
+                .oom_score_adj = context->oom_score_adj,
                 .ignored_signals = context->ignored_signals,
                 .blocked_signals = context->blocked_signals,
                 .pid = context->pid,
@@ -220,7 +239,7 @@ void context_put_run(const struct context *context, const char *pool, const stru
         put_fds(context, claim_fd, ret_fds, numbers, terminal_numbers, &run);
         wire_u64v_from_array(pairs, RLIM_NLIMITS * 2, limits, &run.limits);
         wire_u64v_from_array(context->affinity, context->n_affinity, affinity, &run.affinity);
-        wire_u64v_from_array(context->root, ROOT_N_NUMBERS, root, &run.root);
+        wire_u64v_from_array(context->traits, N_TRAITS, traits, &run.traits);
         proto_put_run(payload, &run);
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * What a process inherits through execve(2) and python3 would find: its open files, folder, umask, priority,
- * signals, limits and CPUs. Collected before anything else, while every open fd is still one that we were given.
+ * What a process inherits through execve(2) and python3 would find: its open files, folder, umask, priorities,
+ * signals, limits, CPUs and rights. Collected before anything else, while every open fd is still one that we were given.
  */
 
 #include <stdbool.h>
@@ -11,7 +11,8 @@
 
 #include "lib/fdset.h"
 #include "lib/proto.h"
-#include "lib/root.h"
+#include "lib/scheduling.h"
+#include "lib/traits.h"
 #include "miss.h"
 
 #define CONTEXT_MAX_FDS (PROTO_MAX_FDS - 1 - PROTO_RUN_FD_FIRST - 1)
@@ -26,11 +27,14 @@ struct context {
         int terminal_fd;                   /* ours then, borrowed */
         int cwd_fd;                        /* owned */
         uint32_t umask;
-        uint32_t nice;
+        struct scheduling scheduling;
+        uint32_t io_priority;
+        uint32_t oom_score_adj;
+        uint64_t timer_slack;
         uint64_t ignored_signals;
         uint64_t blocked_signals;
         struct rlimit limits[RLIM_NLIMITS];
-        uint64_t root[ROOT_N_NUMBERS];
+        uint64_t traits[N_TRAITS];
         uint32_t pid, uid;
         uint32_t n_affinity;
         uint64_t affinity[CONTEXT_MAX_CPUS / 64];

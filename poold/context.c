@@ -2,14 +2,26 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <linux/ioprio.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "lib/oom_score.h"
+#include "lib/scheduling.h"
+
+static uint32_t our_oom_score = OOM_SCORE_UNKNOWN;
+
+void context_remember(void) {
+        our_oom_score = oom_score_get();
+}
 
 static struct rlimit limit_of(const struct proto_run *run, unsigned resource) {
         return (struct rlimit){
@@ -73,19 +85,58 @@ static int for_each_thread(int (*set)(pid_t tid, const struct proto_run *run), c
         return r;
 }
 
-static int set_nice(pid_t tid, const struct proto_run *run) {
-        return setpriority(PRIO_PROCESS, (id_t)tid, 20 - (int)run->nice) < 0 ? -errno : 0;
+static struct scheduling scheduling_of(const struct proto_run *run) {
+        return (struct scheduling){
+                .policy = run->policy,
+                .priority = run->priority,
+                .nice = 20 - (int)run->nice,
+        };
 }
 
-static int adopt_nice(const struct proto_run *run, struct decline *why) {
+static int set_scheduling(pid_t tid, const struct proto_run *run) {
+        const struct scheduling wanted = scheduling_of(run);
+
+        return scheduling_set(tid, &wanted, 0);
+}
+
+static int adopt_scheduling(const struct proto_run *run, struct decline *why) {
+        const struct scheduling wanted = scheduling_of(run);
+        struct scheduling ours;
         int r;
 
-        if (run->nice < 1 || run->nice > 40)
-                return decline(why, "nice", "no such priority: %u", run->nice);
-        if (getpriority(PRIO_PROCESS, 0) == 20 - (int)run->nice)
+        if (scheduling_get(0, &ours) == 0 && ours.policy == wanted.policy && ours.priority == wanted.priority &&
+            ours.nice == wanted.nice)
                 return 0;
-        r = for_each_thread(set_nice, run);
-        return r < 0 ? decline(why, "nice", "nice %d: %s", 20 - (int)run->nice, strerror(-r)) : 0;
+        r = for_each_thread(set_scheduling, run);
+        return r < 0 ? decline(why, "nice", "policy %u, priority %u, nice %d: %s", wanted.policy, wanted.priority,
+                               wanted.nice, strerror(-r))
+                     : 0;
+}
+
+static int set_io_priority(pid_t tid, const struct proto_run *run) {
+        return syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, tid, run->io_priority) < 0 ? -errno : 0;
+}
+
+static int adopt_io_priority(const struct proto_run *run, struct decline *why) {
+        long ours = syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0);
+        int r;
+
+        if (ours < 0 || (uint32_t)ours == run->io_priority) /* a kernel without, or the same */
+                return 0;
+        r = for_each_thread(set_io_priority, run);
+        return r < 0 ? decline(why, "nice", "I/O priority %#x: %s", run->io_priority, strerror(-r)) : 0;
+}
+
+/* 0 is that of real-time threads, for which the policy is enough; to set, it would be something else. */
+static void adopt_timer_slack(const struct proto_run *run) {
+        if (run->timer_slack && (uint64_t)syscall(SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0) != run->timer_slack)
+                prctl(PR_SET_TIMERSLACK, run->timer_slack, 0, 0, 0);
+}
+
+/* Less than a service manager has given us we may not have, which a script has to live with. */
+static void adopt_oom_score(const struct proto_run *run) {
+        if (run->oom_score_adj < OOM_SCORE_UNKNOWN && run->oom_score_adj != our_oom_score)
+                oom_score_set(run->oom_score_adj);
 }
 
 static void affinity_of(const struct proto_run *run, cpu_set_t *ret_cpus) {
@@ -123,11 +174,17 @@ int context_adopt(const struct proto_run *run, int cwd, struct decline *why) {
                 return decline(why, "cwd", "fchdir: %s", strerror(errno));
         r = adopt_limits(run, why);
         if (r == 0)
-                r = adopt_nice(run, why);
+                r = adopt_scheduling(run, why);
+        if (r == 0)
+                r = adopt_io_priority(run, why);
         if (r == 0)
                 r = adopt_affinity(run, why);
+        if (r)
+                return r;
+        adopt_timer_slack(run);
+        adopt_oom_score(run);
         umask(run->umask & 0777);
-        return r;
+        return 0;
 }
 
 void context_adopt_late(const struct proto_run *run) {

@@ -1,12 +1,15 @@
 #pragma once
 
 /*
- * What a process inherits besides its memory and its fds: folder, umask, limits, priority, CPUs, signals.
+ * What a process inherits besides its memory and its fds: folder, umask, limits, priorities, CPUs, signals.
  * No Python in it.
  */
 
 #include "decline.h"
 #include "lib/proto.h"
+
+/* Call it while the worker is not yet waited for: it notes what the process started with. */
+void context_remember(void);
 
 /*
  * Takes on what can be taken on, and declines ("cwd", "limits", "nice", "affinity") what cannot be had. Everything

@@ -1,6 +1,6 @@
 #pragma once
 
-/* Why a worker hands a run back before it has started anything: the client runs python3 itself then. */
+/* Why a run is not served warm: poold refuses it, or a worker hands it back before it has started anything. */
 
 enum {
         DECLINED = 1, /* positive result of everything that may decline */

@@ -1,9 +1,8 @@
 #include "fit.h"
 
 #include <errno.h>
-#include <stdarg.h>
+#include <sched.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -41,6 +40,7 @@ struct fit {
         char **sensitive;    /* of the pool's environment, borrowed strings, NULL-terminated */
         size_t n_sensitive;
         char *locale;
+        rlim_t hard_limits[RLIM_NLIMITS]; /* above which a worker cannot go */
 };
 
 static bool matches(const char *variable, const char *pattern) {
@@ -98,6 +98,17 @@ static const char *locale_of(const struct locale *locale) {
         return "=";
 }
 
+/* Root may raise any. */
+static void read_hard_limits(rlim_t *ret_limits) {
+        for (unsigned resource = 0; resource < RLIM_NLIMITS; resource++) {
+                struct rlimit ours;
+
+                ret_limits[resource] = RLIM_INFINITY;
+                if (geteuid() != 0 && getrlimit((enum __rlimit_resource)resource, &ours) == 0)
+                        ret_limits[resource] = ours.rlim_max;
+        }
+}
+
 struct fit *fit_new(char *const *envp, char *const *options) {
         struct fit *fit = calloc(1, sizeof(*fit));
         struct pyargs args;
@@ -107,6 +118,7 @@ struct fit *fit_new(char *const *envp, char *const *options) {
         if (!fit)
                 return NULL;
         fit->options = options;
+        read_hard_limits(fit->hard_limits);
         while (options[fit->n_options])
                 fit->n_options++;
         pyargs_parse(options, fit->n_options, &args);
@@ -132,17 +144,6 @@ struct fit *fit_free(struct fit *fit) {
         }
         free(fit);
         return NULL;
-}
-
-__attribute__((format(printf, 3, 4))) static int miss(struct fit_miss *ret_miss, const char *reason,
-                                                      const char *format, ...) {
-        va_list arguments;
-
-        ret_miss->reason = reason;
-        va_start(arguments, format);
-        vsnprintf(ret_miss->detail, sizeof(ret_miss->detail), format, arguments);
-        va_end(arguments);
-        return FIT_MISS;
 }
 
 /* The pool's variable of the same name as @variable, or NULL. */
@@ -176,7 +177,7 @@ static int name_length(const char *variable) {
         return (int)strcspn(variable, "=");
 }
 
-static int check_environment(const struct fit *fit, const struct proto_run *run, struct fit_miss *ret_miss) {
+static int check_environment(const struct fit *fit, const struct proto_run *run, struct decline *ret_miss) {
         const char *variable = run->env.data, *absent;
         struct locale locale = { 0 };
 
@@ -185,25 +186,26 @@ static int check_environment(const struct fit *fit, const struct proto_run *run,
 
                 locale_note(&locale, variable);
                 if (!run->pool[0] && (matches(variable, "VIRTUAL_ENV") || matches(variable, "CONDA_PREFIX")))
-                        return miss(ret_miss, "interpreter", "%.*s is activated, and no pool has its interpreter",
-                                    name_length(variable), variable);
+                        return decline(ret_miss, "interpreter",
+                                       "%.*s is activated, and no pool has its interpreter", name_length(variable),
+                                       variable);
                 if (!is_sensitive(fit, variable))
                         continue;
                 ours = find_same_name(fit, variable);
                 if (!ours && is_late(variable))
                         continue;
                 if (!ours || strcmp(ours, variable) != 0)
-                        return miss(ret_miss, "environment", "%.*s is %s in the pool's workers",
-                                    name_length(variable), variable, ours ? "different" : "not set");
+                        return decline(ret_miss, "environment", "%.*s is %s in the pool's workers",
+                                       name_length(variable), variable, ours ? "different" : "not set");
         }
         absent = find_absent(fit, &run->env);
         if (absent)
-                return miss(ret_miss, "environment", "%.*s is set in the pool's workers only", name_length(absent),
-                            absent);
+                return decline(ret_miss, "environment", "%.*s is set in the pool's workers only",
+                               name_length(absent), absent);
         if (strcmp(locale_of(&locale), fit->locale) != 0)
-                return miss(ret_miss, "environment",
-                            "the locale (LC_ALL, LC_CTYPE, LANG) is %s in the pool's workers",
-                            fit->locale[0] == '=' ? fit->locale + 1 : fit->locale);
+                return decline(ret_miss, "environment",
+                               "the locale (LC_ALL, LC_CTYPE, LANG) is %s in the pool's workers",
+                               fit->locale[0] == '=' ? fit->locale + 1 : fit->locale);
         return 0;
 }
 
@@ -217,17 +219,8 @@ static bool reads_terminal(const struct proto_run *run, const int *fds) {
         return false;
 }
 
-/* The CPU time of the preload would count, and there is no giving it back. */
-static int check_limits(const struct proto_run *run, struct fit_miss *ret_miss) {
-        for (uint32_t i = 2 * RLIMIT_CPU; i < 2 * RLIMIT_CPU + 2; i++)
-                if (run->limits.count > i && wire_u64v_at(&run->limits, i) != RLIM_INFINITY)
-                        return miss(ret_miss, "limits",
-                                    "CPU time is limited, and the worker has used some already");
-        return 0;
-}
-
 static int check_arguments(const struct fit *fit, const struct proto_run *run, const int *fds,
-                           struct fit_miss *ret_miss) {
+                           struct decline *ret_miss) {
         char **argv = wire_strv_to_array(&run->argv, 0);
         struct pyargs args;
         int r = 0;
@@ -235,42 +228,44 @@ static int check_arguments(const struct fit *fit, const struct proto_run *run, c
         if (!argv)
                 return -ENOMEM;
         if (pyargs_parse(argv, (int)run->argv.count, &args) == PYARGS_UNSUPPORTED)
-                r = miss(ret_miss, "options", "no warm worker can have the option %.100s", args.unsupported);
+                r = decline(ret_miss, "options", "no warm worker can have the option %.100s", args.unsupported);
         else if (!pyargs_same_start(argv, (int)run->argv.count, fit->options, fit->n_options))
-                r = miss(ret_miss, "options",
-                         "the options that act at the interpreter's start are not the pool's%s",
-                         fit->n_options ? "" : ", which has none");
+                r = decline(ret_miss, "options",
+                            "the options that act at the interpreter's start are not the pool's%s",
+                            fit->n_options ? "" : ", which has none");
         else if (args.kind == PYARGS_STDIN && reads_terminal(run, fds))
-                r = miss(ret_miss, "interactive", "the interactive interpreter is not kept warm");
+                r = decline(ret_miss, "interactive", "the interactive interpreter is not kept warm");
         free(argv);
         return r;
 }
 
+/* The CPU time of the preload would count, and there is no giving it back. */
+static bool limits_cpu_time(const struct proto_run *run) {
+        return wire_u64v_at(&run->limits, 2 * RLIMIT_CPU) != RLIM_INFINITY ||
+               wire_u64v_at(&run->limits, 2 * RLIMIT_CPU + 1) != RLIM_INFINITY;
+}
+
 /* What a worker, which starts with our limits, cannot become. */
-static int check_process(const struct proto_run *run, struct fit_miss *ret_miss) {
+static int check_process(const struct fit *fit, const struct proto_run *run, struct decline *ret_miss) {
         uint32_t n_fds = run->fd_numbers.count;
 
         if (n_fds && wire_u64v_at(&run->fd_numbers, n_fds - 1) >= PROTO_FD_NUMBERS_END)
-                return miss(ret_miss, "fds", "an fd has a number of %d or more", PROTO_FD_NUMBERS_END);
-        if (geteuid() == 0)
-                return 0; /* may raise any limit */
-        for (unsigned resource = 0; resource < RLIM_NLIMITS; resource++) {
-                struct rlimit ours;
-
-                if (getrlimit((enum __rlimit_resource)resource, &ours) == 0 &&
-                    ours.rlim_max < wire_u64v_at(&run->limits, 2 * resource + 1))
-                        return miss(ret_miss, "limits", "poold has a lower hard limit %u than the client",
-                                    resource);
-        }
+                return decline(ret_miss, "fds", "an fd has a number of %d or more", PROTO_FD_NUMBERS_END);
+        if (run->policy == SCHED_DEADLINE)
+                return decline(ret_miss, "nice", "time with a deadline is not given twice");
+        if (limits_cpu_time(run))
+                return decline(ret_miss, "limits", "CPU time is limited, and the worker has used some already");
+        for (uint32_t resource = 0; resource < RLIM_NLIMITS; resource++)
+                if (fit->hard_limits[resource] < wire_u64v_at(&run->limits, 2 * resource + 1))
+                        return decline(ret_miss, "limits", "poold has a lower hard limit %u than the client",
+                                       resource);
         return 0;
 }
 
-int fit_check(const struct fit *fit, const struct proto_run *run, const int *fds, struct fit_miss *ret_miss) {
+int fit_check(const struct fit *fit, const struct proto_run *run, const int *fds, struct decline *ret_miss) {
         int r = check_arguments(fit, run, fds, ret_miss);
 
         if (r == 0)
-                r = check_process(run, ret_miss);
-        if (r == 0)
-                r = check_limits(run, ret_miss);
+                r = check_process(fit, run, ret_miss);
         return r ? r : check_environment(fit, run, ret_miss);
 }

@@ -5,6 +5,7 @@
  * same options at its start, the same value of every variable that is read when modules are imported.
  */
 
+#include "decline.h"
 #include "lib/proto.h"
 
 struct fit;
@@ -17,13 +18,5 @@ struct fit *fit_new(char *const *envp, char *const *options);
 /* Returns NULL. */
 struct fit *fit_free(struct fit *fit);
 
-/* Why a run is not served warm. The reason is a fixed name; the detail is for a person. */
-struct fit_miss {
-        const char *reason;
-        char detail[200];
-};
-
-#define FIT_MISS 1
-
-/* Compares. Returns 0: fits; FIT_MISS and *ret_miss; or -ENOMEM. @fds are the run's fds (borrowed). */
-int fit_check(const struct fit *fit, const struct proto_run *run, const int *fds, struct fit_miss *ret_miss);
+/* Compares. Returns 0: fits; DECLINED and *ret_miss; or -ENOMEM. @fds are the run's fds (borrowed). */
+int fit_check(const struct fit *fit, const struct proto_run *run, const int *fds, struct decline *ret_miss);

@@ -1,14 +1,14 @@
 #include "identity.h"
 
+#include <fcntl.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "lib/fd.h"
-#include "lib/root.h"
+#include "lib/traits.h"
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
@@ -19,7 +19,7 @@ struct identity {
         socklen_t n_groups;
         gid_t *groups; /* as the kernel has them, sorted; with room for one more */
         gid_t *theirs; /* room for as many, to compare with */
-        uint64_t root[ROOT_N_NUMBERS];
+        uint64_t traits[N_TRAITS];
         uint64_t network;
 };
 
@@ -34,6 +34,7 @@ static uint64_t network_of(int fd) {
 struct identity *identity_new(void) {
         struct identity *identity = calloc(1, sizeof(*identity));
         _cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        _cleanup_fd_ int folder_fd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         int n_groups = getgroups(0, NULL);
 
         if (!identity || n_groups < 0)
@@ -44,7 +45,7 @@ struct identity *identity_new(void) {
                 return identity_free(identity);
         identity->n_groups = (socklen_t)n_groups;
         identity->gid = getegid();
-        root_identify(identity->root);
+        traits_collect(folder_fd, identity->traits);
         identity->network = network_of(fd);
         return identity;
 }
@@ -66,30 +67,31 @@ static bool has_same_groups(const struct identity *identity, int fd) {
                memcmp(identity->theirs, identity->groups, n_bytes) == 0;
 }
 
-static int miss(struct fit_miss *ret_miss, const char *reason, const char *detail) {
-        ret_miss->reason = reason;
-        snprintf(ret_miss->detail, sizeof(ret_miss->detail), "%s", detail);
-        return FIT_MISS;
+#define REASON(name, reason, text) [TRAIT_##name] = { reason, text },
+static const struct { const char *reason, *text; } trait_misses[N_TRAITS] = { TRAITS(REASON) };
+#undef REASON
+
+static int check_traits(const struct identity *identity, const struct wire_u64v *theirs, struct decline *why) {
+        if (theirs->count != N_TRAITS)
+                return decline(why, "identity", "%u traits are not %u", theirs->count, N_TRAITS);
+        for (uint32_t i = 0; i < N_TRAITS; i++)
+                if (wire_u64v_at(theirs, i) != identity->traits[i])
+                        return decline(why, trait_misses[i].reason, "%s is not that of the workers",
+                                       trait_misses[i].text);
+        return 0;
 }
 
 int identity_check(const struct identity *identity, int fd, const struct sock_peer *peer,
-                   const struct proto_run *run, struct fit_miss *ret_miss) {
-        const struct wire_u64v *root = &run->root;
-
+                   const struct proto_run *run, struct decline *why) {
         if (peer->gid != identity->gid)
-                return miss(ret_miss, "identity", "the group is not that of the workers");
+                return decline(why, "identity", "the group is not that of the workers");
         if (!has_same_groups(identity, fd))
-                return miss(ret_miss, "identity", "the supplementary groups are not those of the workers");
+                return decline(why, "identity", "the supplementary groups are not those of the workers");
         if (run->pid != (uint32_t)peer->pid)
-                return miss(ret_miss, "namespace", "the pid namespace is not that of the workers");
+                return decline(why, "namespace", "the pid namespace is not that of the workers");
         if (run->uid != peer->uid)
-                return miss(ret_miss, "namespace", "the user namespace is not that of the workers");
+                return decline(why, "namespace", "the user namespace is not that of the workers");
         if (network_of(fd) != identity->network)
-                return miss(ret_miss, "namespace", "the network namespace is not that of the workers");
-        if (root->count != ROOT_N_NUMBERS || wire_u64v_at(root, 2) != identity->root[2])
-                return miss(ret_miss, "namespace",
-                            "the mount namespace is not that of the workers, or \"/\" is not");
-        if (wire_u64v_at(root, 0) != identity->root[0] || wire_u64v_at(root, 1) != identity->root[1])
-                return miss(ret_miss, "root", "the root folder is not that of the workers");
-        return 0;
+                return decline(why, "namespace", "the network namespace is not that of the workers");
+        return check_traits(identity, &run->traits, why);
 }

@@ -312,6 +312,7 @@ static int preload(const struct message *message, uint64_t init_usec) {
                 return r;
         }
         patience_set(false);
+        context_remember();
         title_idle();
         return send_ready(init_usec, job_now_usec() - began_usec);
 }

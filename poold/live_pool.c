@@ -295,12 +295,12 @@ void live_pool_end_runs(struct live_pool *pool) {
 /* --- Runs --- */
 
 int live_pool_check(const struct live_pool *pool, const struct proto_run *run, const int *fds,
-                    struct fit_miss *ret_miss) {
+                    struct decline *ret_miss) {
         return fit_check(pool->fit, run, fds, ret_miss);
 }
 
 /* Why a pool that fits has no worker. */
-static void explain_empty(const struct pool *pool, struct fit_miss *ret_miss) {
+static void explain_empty(const struct pool *pool, struct decline *ret_miss) {
         const char *state = pool_state_name(pool);
 
         ret_miss->reason = strcmp(state, "ready") == 0 ? "empty" : state;
@@ -310,7 +310,7 @@ static void explain_empty(const struct pool *pool, struct fit_miss *ret_miss) {
                  pool_name(pool));
 }
 
-int live_pool_check_idle(const struct live_pool *pool, struct fit_miss *ret_miss) {
+int live_pool_check_idle(const struct live_pool *pool, struct decline *ret_miss) {
         if (pool_count(pool->policy, POOL_IDLE))
                 return 0;
         explain_empty(pool->policy, ret_miss);
@@ -318,7 +318,7 @@ int live_pool_check_idle(const struct live_pool *pool, struct fit_miss *ret_miss
 }
 
 int live_pool_assign(struct live_pool *pool, struct channel *client, const struct wire_writer *payload,
-                     struct fdset *fds, struct fit_miss *ret_miss) {
+                     struct fdset *fds, struct decline *ret_miss) {
         struct pool_worker *worker;
         int r = -EPIPE;
 

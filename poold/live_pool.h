@@ -34,10 +34,10 @@ uint64_t live_pool_turn(struct live_pool *pool, uint32_t n_spawns);
 
 /* As fit_check(). */
 int live_pool_check(const struct live_pool *pool, const struct proto_run *run, const int *fds,
-                    struct fit_miss *ret_miss);
+                    struct decline *ret_miss);
 
 /* Would live_pool_assign() find a worker now? Returns 0, or POOL_EMPTY and why. */
-int live_pool_check_idle(const struct live_pool *pool, struct fit_miss *ret_miss);
+int live_pool_check_idle(const struct live_pool *pool, struct decline *ret_miss);
 
 /*
  * Gives a run to the worker that has been idle longest: @payload is that of RUN, @fds are its fds, and @client is the
@@ -47,7 +47,7 @@ int live_pool_check_idle(const struct live_pool *pool, struct fit_miss *ret_miss
  * run cannot be sent.
  */
 int live_pool_assign(struct live_pool *pool, struct channel *client, const struct wire_writer *payload,
-                     struct fdset *fds, struct fit_miss *ret_miss);
+                     struct fdset *fds, struct decline *ret_miss);
 
 /* No worker is started any more, idle ones leave. */
 void live_pool_drain(struct live_pool *pool);

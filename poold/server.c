@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "client.h"
 #include "identity.h"
 #include "lib/fd.h"
@@ -27,6 +28,7 @@ struct server {
         struct server_settings settings;
         struct listener *listener; /* NULL once draining */
         struct identity *identity;
+        struct cgroups *cgroups;
         struct loop_source *accept_source, *accept_timer, *pool_timer, *drain_timer;
         struct client_list clients;
         struct live_pool **pools; /* in the configuration's order */
@@ -69,17 +71,17 @@ static void on_client_closed(struct client *client, void *data) {
 
 /*
  * The pool that the run names, else the first that fits and has an idle worker, else the first that fits.
- * Returns 0 and the pool; or FIT_MISS, why, and the pool that the miss counts for; or negative errno.
+ * Returns 0 and the pool; or DECLINED, why, and the pool that the miss counts for; or negative errno.
  */
 static int choose_pool(const struct server *server, const struct proto_run *run, const int *fds,
-                       struct live_pool **ret_pool, struct fit_miss *ret_miss) {
+                       struct live_pool **ret_pool, struct decline *ret_miss) {
         struct live_pool *fitting = NULL, *missing = NULL;
         int r;
 
         for (size_t i = 0; i < server->n_pools; i++) {
                 struct live_pool *pool = server->pools[i];
                 const struct pool *policy = live_pool_policy(pool);
-                struct fit_miss miss;
+                struct decline miss;
 
                 if (run->pool[0] && strcmp(run->pool, pool_name(policy)) != 0)
                         continue;
@@ -90,7 +92,7 @@ static int choose_pool(const struct server *server, const struct proto_run *run,
                         fitting = pool;
                 if (fitting && pool_count(live_pool_policy(fitting), POOL_IDLE))
                         break;
-                if (r == FIT_MISS && !missing) {
+                if (r == DECLINED && !missing) {
                         missing = pool;
                         *ret_miss = miss;
                 }
@@ -101,14 +103,16 @@ static int choose_pool(const struct server *server, const struct proto_run *run,
                 snprintf(ret_miss->detail, sizeof(ret_miss->detail), "there is no pool \"%.100s\"", run->pool);
         }
         *ret_pool = fitting ? fitting : missing;
-        return fitting ? 0 : FIT_MISS;
+        return fitting ? 0 : DECLINED;
 }
 
 /* The same, the client itself being looked at first. What is wrong with that counts for the first pool. */
 static int choose(const struct server *server, const struct client *client, const struct proto_run *run,
-                  const int *fds, struct live_pool **ret_pool, struct fit_miss *ret_miss) {
+                  const int *fds, struct live_pool **ret_pool, struct decline *ret_miss) {
         int r = identity_check(server->identity, channel_fd(client->channel), &client->peer, run, ret_miss);
 
+        if (r == 0)
+                r = cgroups_check(server->cgroups, client->peer.pid, loop_now_usec(), ret_miss);
         if (r == 0)
                 return choose_pool(server, run, fds, ret_pool, ret_miss);
         *ret_pool = server->pools[0];
@@ -120,7 +124,7 @@ static void serve_run(struct server *server, struct client *client, struct messa
                       const struct proto_run *run, const struct wire_writer *payload) {
         const int *client_fds = message->fds.fds + PROTO_RUN_FD_FIRST;
         struct live_pool *pool;
-        struct fit_miss miss;
+        struct decline miss;
         int r;
 
         r = choose(server, client, run, client_fds, &pool, &miss);
@@ -144,8 +148,8 @@ static bool is_sound(const struct proto_run *run, size_t n_fds) {
 
         if (run->terminal >= PROTO_N_TERMINALS || (run->terminal_numbers.count && !n_terminals) ||
             (size_t)run->fd_numbers.count + n_terminals + PROTO_RUN_FD_FIRST != n_fds ||
-            run->limits.count != 2 * RLIM_NLIMITS || run->nice < 1 || run->nice > 40 ||
-            (uint64_t)run->argv.count + run->env.count > MAX_STRINGS)
+            run->limits.count != 2 * RLIM_NLIMITS || run->nice < 1 || run->nice > 40 || run->priority > 99 ||
+            run->io_priority > UINT16_MAX || (uint64_t)run->argv.count + run->env.count > MAX_STRINGS)
                 return false;
         for (uint32_t i = 1; i < run->fd_numbers.count; i++)
                 if (wire_u64v_at(&run->fd_numbers, i) <= wire_u64v_at(&run->fd_numbers, i - 1))
@@ -178,7 +182,7 @@ static void handle_run(struct server *server, struct client *client, struct mess
 
 static void handle_explain(struct server *server, struct client *client, struct message *message) {
         _cleanup_writer_ struct wire_writer payload = { 0 };
-        struct fit_miss miss;
+        struct decline miss;
         struct live_pool *pool;
         struct proto_run run;
         int r;
@@ -189,7 +193,7 @@ static void handle_explain(struct server *server, struct client *client, struct 
         }
         r = choose(server, client, &run, message->fds.fds + PROTO_RUN_FD_FIRST, &pool, &miss);
         if (r == 0) {
-                miss = (struct fit_miss){ .reason = "" }; /* another pool's */
+                miss = (struct decline){ .reason = "" }; /* another pool's */
                 r = live_pool_check_idle(pool, &miss);
         }
         if (r < 0) {
@@ -414,9 +418,10 @@ static int set_up(struct server *server) {
         server->accept_source =
                 loop_add_fd(server->loop, listener_fd(server->listener), LOOP_READ, on_listener, server);
         server->identity = identity_new();
+        server->cgroups = cgroups_new("/sys/fs/cgroup");
         server->pools = calloc(server->settings.config->n_pools, sizeof(struct live_pool *));
         if (!server->accept_timer || !server->pool_timer || !server->drain_timer || !server->accept_source ||
-            !server->pools || !server->identity)
+            !server->pools || !server->identity || !server->cgroups)
                 return -ENOMEM;
         for (size_t i = 0; i < server->settings.config->n_pools; i++) {
                 r = add_pool(server, &server->settings.config->pools[i]);
@@ -466,6 +471,7 @@ struct server *server_free(struct server *server) {
         loop_source_free(server->pool_timer);
         loop_source_free(server->drain_timer);
         listener_free(server->listener);
+        cgroups_free(server->cgroups);
         identity_free(server->identity);
         free(server);
         return NULL;

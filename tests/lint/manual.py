@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 REASONS = [  # how the code names one
     re.compile(r'\b(?:miss|miss_set|decline|decline_exception|refuse|send_finished)\([^";]*"([a-z]+)"'),
     re.compile(r'\breason = "([a-z]+)"'),
+    re.compile(r'\bT\([A-Z_]+, "([a-z]+)", "'),  # lib/traits.h
 ]
 STATES = {"warming", "degraded"}  # those of a pool without an idle worker are reasons, too
 
