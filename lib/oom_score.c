@@ -6,15 +6,17 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "fd.h"
-
 #define PATH "/proc/self/oom_score_adj"
 
 uint32_t oom_score_get(void) {
-        _cleanup_fd_ int fd = open(PATH, O_RDONLY | O_CLOEXEC);
+        int fd = open(PATH, O_RDONLY | O_CLOEXEC);
         char text[16];
-        ssize_t n_bytes = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+        ssize_t n_bytes;
 
+        if (fd < 0)
+                return OOM_SCORE_UNKNOWN;
+        n_bytes = read(fd, text, sizeof(text) - 1);
+        close(fd);
         if (n_bytes <= 0)
                 return OOM_SCORE_UNKNOWN;
         text[n_bytes] = '\0';
@@ -22,9 +24,13 @@ uint32_t oom_score_get(void) {
 }
 
 int oom_score_set(uint32_t score) {
-        _cleanup_fd_ int fd = open(PATH, O_WRONLY | O_CLOEXEC);
+        int r, fd = open(PATH, O_WRONLY | O_CLOEXEC);
         char text[16];
         int n_bytes = snprintf(text, sizeof(text), "%d", (int)score - OOM_SCORE_ZERO);
 
-        return fd < 0 || write(fd, text, (size_t)n_bytes) < 0 ? -errno : 0;
+        if (fd < 0)
+                return -errno;
+        r = write(fd, text, (size_t)n_bytes) < 0 ? -errno : 0;
+        close(fd);
+        return r;
 }

@@ -106,7 +106,7 @@ def check(poold, poolctl):
         return subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
 
     page = read("man/poolctl.1.scd")
-    sources = [path.read_text() for folder in ("poold", "poolctl") for path in (ROOT / folder).glob("*.c")]
+    sources = [path.read_text() for folder in ("poold", "poolctl", "lib") for path in (ROOT / folder).glob("*.[ch]")]
     yield from check_keys(read("conf/poold.ini"), read("man/poold.ini.5.scd"))
     yield from check_help("poold", help_of(poold), read("man/poold.1.scd"))
     yield from check_help("poolctl", help_of(poolctl), page)

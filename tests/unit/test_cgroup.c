@@ -30,7 +30,7 @@ static void put(const char *path, const char *text) {
 
 static int make_root(void **state) {
         (void)state;
-        strcpy(root + sizeof(root) - 7, "XXXXXX");
+        memcpy(root + sizeof(root) - 7, "XXXXXX", 7);
         return mkdtemp(root) ? 0 : -1;
 }
 
