@@ -9,7 +9,8 @@
  * The worker is born with a controlling terminal, since only a session's leader could give it one later, and that is
  * not the worker. A run without a terminal drops it, which costs the worker less than 2 us.
  *
- * From poold: SIGHUP is passed on to the worker's group, SIGTERM kills it.
+ * From poold: SIGHUP is passed on to the worker's group, SIGTERM kills it. Other signals, such as those that a script
+ * sends to its parent, which under python3 is another process, do nothing.
  */
 
 #include <errno.h>
@@ -264,15 +265,17 @@ static bool look_at_worker(struct keeper *keeper, int *ret_wait_status) {
         return true;
 }
 
-/* Returns as look_at_worker(). The kernel hangs us up when the terminal goes: whom that concerns is told otherwise. */
+/* Returns as look_at_worker(). */
 static bool on_signals(struct keeper *keeper, int *ret_wait_status) {
         struct signalfd_siginfo signals[8];
         ssize_t n_bytes = read(keeper->signal_fd, signals, sizeof(signals));
 
         for (size_t i = 0; n_bytes > 0 && i < (size_t)n_bytes / sizeof(signals[0]); i++) {
+                if (signals[i].ssi_pid != (uint32_t)getppid())
+                        continue;
                 if (signals[i].ssi_signo == SIGTERM)
                         kill(-keeper->worker, SIGKILL);
-                else if (signals[i].ssi_signo == SIGHUP && signals[i].ssi_code != SI_KERNEL)
+                else if (signals[i].ssi_signo == SIGHUP)
                         kill(-keeper->worker, SIGHUP);
         }
         return look_at_worker(keeper, ret_wait_status);

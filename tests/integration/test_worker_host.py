@@ -233,6 +233,14 @@ def test_stop_is_told_and_continued(null):
         os.close(fd)
 
 
+def test_signals_for_another_parent(null):
+    """A script may send them to the process that started it, which is its shell under python3."""
+    worker = Worker(WORKER)
+    code = ("import os, signal\nfor number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}: "
+            "os.kill(os.getppid(), number)\nraise SystemExit(6)")
+    assert Result(worker, worker.assign(["-c", code], {0: null, 1: null, 2: null})).status == 6 << 8
+
+
 @pytest.mark.parametrize("is_done", [True, False])
 def test_what_stays_behind_is_killed_unless_the_run_is_done(null, is_done):
     worker = Worker(WORKER)
