@@ -17,7 +17,7 @@
 enum {
         FLAG_DONT_WRITE_BYTECODE = 4,
         FLAG_QUIET = 10,
-        FLAG_SAFE_PATH = 16, /* 3.11 */
+        FLAG_SAFE_PATH = 16, /* 3.11; before it, there may be another one */
 };
 
 /*
@@ -274,6 +274,11 @@ static Py_ssize_t count_flags(PyObject *flags) {
         return count ? PyLong_AsSsize_t(count) : -1;
 }
 
+/* -P came with 3.11. */
+static bool has_safe_path(PyObject *flags) {
+        return PyObject_HasAttrString(flags, "safe_path");
+}
+
 /* sys.flags anew, since it cannot be changed. */
 static int adopt_flags(const struct pyargs *args, bool dont_write_bytecode, bool safe_path) {
         PyObject *before = PySys_GetObject("flags"); /* borrowed */
@@ -291,18 +296,15 @@ static int adopt_flags(const struct pyargs *args, bool dont_write_bytecode, bool
         if (set_flag(flags, FLAG_DONT_WRITE_BYTECODE, PyLong_FromLong(dont_write_bytecode)) < 0 ||
             set_flag(flags, FLAG_QUIET, PyLong_FromLong((long)args->quiet)) < 0)
                 return -1;
-        if (n_flags > FLAG_SAFE_PATH && set_flag(flags, FLAG_SAFE_PATH, PyBool_FromLong(safe_path)) < 0)
+        if (has_safe_path(before) && set_flag(flags, FLAG_SAFE_PATH, PyBool_FromLong(safe_path)) < 0)
                 return -1;
         return PySys_SetObject("flags", flags);
 }
 
-/* -P came with 3.11. */
 static int check_safe_path(const struct pyargs *args, struct decline *why) {
-        Py_ssize_t n_flags = count_flags(PySys_GetObject("flags"));
-
-        if (args->safe_path && !args->start.isolated && n_flags >= 0 && n_flags <= FLAG_SAFE_PATH)
+        if (args->safe_path && !args->start.isolated && !has_safe_path(PySys_GetObject("flags")))
                 return decline(why, "options", "-P is not an option of this interpreter");
-        return n_flags < 0 ? -1 : 0;
+        return 0;
 }
 
 static int enable_faulthandler(void) {
