@@ -1,0 +1,24 @@
+# What the python of a pool runs as its script: it becomes what poold-worker is. When this file has ended, and with it
+# its frame, the host takes over (host_module.c) and leaves no trace of it: __main__ is as it was before the first
+# line, sys as if there were no script. It imports nothing that is not there anyway.
+names = dict(globals())
+
+import _imp
+import sys
+
+folder = __file__.rpartition("/")[0]
+host = _imp.create_dynamic(type(sys.__spec__)("_poold_host", None, origin=f"{folder}/_poold_host.abi3.so"))
+
+names.pop("__file__")
+names.pop("__cached__", None)
+names["__loader__"] = sys.modules["_frozen_importlib"].BuiltinImporter
+main = type(sys)("__main__")
+vars(main).clear()
+vars(main).update(names)
+sys.modules["__main__"] = main
+
+if sys.path[:1] == [folder]:
+    del sys.path[0]
+sys.path_importer_cache.pop(__file__, None)
+
+host.stderr, sys.stderr = sys.stderr, host
