@@ -6,11 +6,13 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
 
-PYTHON = "/usr/bin/python3"
+# What runs are compared with. $POOLD_TEST_PYTHON is another one, which then is the `python` of all pools as well.
+PYTHON = os.environ.get("POOLD_TEST_PYTHON", "/usr/bin/python3")
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n", "--"]  # what to put before a command that needs root
 DEADLINE = 60  # seconds; for what must happen, however busy the machine is
 PR_SET_CHILD_SUBREAPER = 36
@@ -131,6 +133,8 @@ class Poold:
 
     def launch(self, ini="[pool:default]\nsize = 1\n", env=None, wrap=(), **options):
         """Starts poold and waits until it answers."""
+        if "POOLD_TEST_PYTHON" in os.environ:
+            ini = re.sub(r"^\[pool:\w+\]$", rf"\g<0>\npython = {PYTHON}", ini, flags=re.M)
         self.ini.write_text(ini)
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen([*wrap, self.program("poold"), "--config", str(self.ini)],

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 
 import pytest
+from harness import PYTHON
 
 # Our own connections are sockets that no program started by the script gets, out of the way.
 SHOW = """
@@ -23,7 +24,7 @@ for fd in sorted(map(int, os.listdir("/proc/self/fd"))):
 def both(poold, shell, *arguments, **options):
     """What `bash -c shell` gives with "$@" being python3 and being poolctl."""
     results = []
-    for program in (["/usr/bin/python3"], [poold.program("poolctl"), "run", "--no-fallback"]):
+    for program in ([PYTHON], [poold.program("poolctl"), "run", "--no-fallback"]):
         done = subprocess.run(["bash", "-c", shell, "bash", *program, *map(str, arguments)], env=poold.env,
                               capture_output=True, timeout=60, **options)
         results.append((done.returncode, done.stdout, done.stderr))
@@ -46,7 +47,7 @@ def test_closed_standard_streams(poold, script, tmp_path, closed):
     redirections = " ".join(f"{fd}{'<' if fd == 0 else '>'}&-" for fd in closed)
     shown = []
     poold.start()
-    for program in (["/usr/bin/python3"], [poold.program("poolctl"), "run", "--no-fallback"]):
+    for program in ([PYTHON], [poold.program("poolctl"), "run", "--no-fallback"]):
         streams = {name: open(tmp_path / name, "w+b") for name in ("0", "1", "2")}
         done = subprocess.run(["bash", "-c", f'"$@" {redirections}', "bash", *program, path], env=poold.env, cwd=tmp_path,
                               stdin=streams["0"], stdout=streams["1"], stderr=streams["2"], timeout=60)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import pytest
+from harness import PYTHON
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 
@@ -68,7 +69,7 @@ def misses(poold):
 def test_others_fall_back(poold, wrap, reason):
     poold.start(wrap=["setpriv", "--clear-groups"])
     done = [subprocess.run([*wrap, *command, "-c", CODE], env=poold.env, capture_output=True)
-            for command in (["/usr/bin/python3"], [poold.program("poolctl"), "run"])]
+            for command in ([PYTHON], [poold.program("poolctl"), "run"])]
     if b"unshare failed" in done[0].stderr or b"write failed" in done[0].stderr:
         pytest.skip("there are no such namespaces here")
     assert done[0].returncode == 0, done[0].stderr

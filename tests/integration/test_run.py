@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from harness import PYTHON
 
 SHOW = """
 import sys, os
@@ -111,7 +112,7 @@ def test_unusable_scripts_are_refused_as_python3_does(poold, tmp_path, script, p
     def both(*command):
         return subprocess.run([*wrap, *command, path], env=poold.env, capture_output=True)
 
-    theirs, ours = both("/usr/bin/python3"), both(poold.program("poolctl"), "run")
+    theirs, ours = both(PYTHON), both(poold.program("poolctl"), "run")
     assert theirs.returncode in (1, 2)
     assert (ours.returncode, ours.stdout, ours.stderr) == (theirs.returncode, theirs.stdout, theirs.stderr)
 
@@ -126,7 +127,7 @@ def test_works_in_a_removed_folder(poold, tmp_path):
     poold.start()
     code = "import os\ntry: os.getcwd()\nexcept FileNotFoundError: print('gone')"
     gone = tmp_path / "gone"
-    for program in (["/usr/bin/python3"], [poold.program("poolctl"), "run", "--no-fallback"]):
+    for program in ([PYTHON], [poold.program("poolctl"), "run", "--no-fallback"]):
         gone.mkdir()
         done = subprocess.run(["sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", *program, "-c", code], cwd=gone,
                               env=poold.env, capture_output=True)
@@ -178,7 +179,7 @@ def test_umask_nice_and_limits_are_the_clients(poold, tmp_path):
     code = ("import os, resource; open('made', 'w').close(); print(oct(os.umask(0)), os.nice(0), resource.getrlimit(resource.RLIMIT_NOFILE),"
             " resource.getrlimit(resource.RLIMIT_CORE))")
     modes = []
-    for program in (["/usr/bin/python3"], [poold.program("poolctl"), "run", "--no-fallback"]):
+    for program in ([PYTHON], [poold.program("poolctl"), "run", "--no-fallback"]):
         done = subprocess.run(["bash", "-c", 'umask 027; ulimit -n 300; ulimit -c 0; exec nice -n 3 "$@"', "bash",
                                *program, "-c", code], cwd=tmp_path, env=poold.env, capture_output=True)
         modes.append((done.returncode, done.stdout, done.stderr, stat.S_IMODE((tmp_path / "made").stat().st_mode)))
@@ -191,7 +192,7 @@ def test_ignored_signals_stay_ignored(poold):
     poold.start()
     code = "import signal; print(*(signal.getsignal(n) for n in (1, 2, 3, 10, 13, 15)))"
     done = []
-    for program in (["/usr/bin/python3"], [poold.program("poolctl"), "run", "--no-fallback"]):
+    for program in ([PYTHON], [poold.program("poolctl"), "run", "--no-fallback"]):
         done.append(subprocess.run(["bash", "-c", 'trap "" HUP INT USR1; exec "$@"', "bash", *program, "-c", code],
                                    env=poold.env, capture_output=True))
     assert (done[0].returncode, done[0].stdout, done[0].stderr) == (done[1].returncode, done[1].stdout, done[1].stderr)
