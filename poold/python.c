@@ -12,6 +12,7 @@
 
 #include "environment.h"
 #include "finish.h"
+#include "linecache.h"
 #include "options.h"
 #include "script.h"
 #include "shadow.h"
@@ -171,6 +172,12 @@ static int check_module(const char *name, struct decline *why) {
         return 0;
 }
 
+static int compile_command(struct python_run *run, struct decline *why) {
+        int r = script_compile_command(run->args.target, &run->code, why);
+
+        return r == 0 ? linecache_register(run->code, run->args.target) : r;
+}
+
 int python_prepare(struct python_run *run, const struct wire_strv *env, struct decline *why) {
         int r;
 
@@ -185,7 +192,7 @@ int python_prepare(struct python_run *run, const struct wire_strv *env, struct d
                 r = script_compile_file(run->args.target, run->args.skip_first_line, &run->code, &run->filename,
                                         why);
         else if (r == 0 && run->args.kind == PYARGS_COMMAND)
-                r = script_compile_command(run->args.target, &run->code, why);
+                r = compile_command(run, why);
         else if (r == 0 && run->args.kind == PYARGS_MODULE)
                 r = check_module(run->args.target, why);
         if (r < 0)

@@ -1,0 +1,24 @@
+#include "pyref.h"
+
+#include "linecache.h"
+
+#include <stdbool.h>
+
+#define FIRST_VERSION 0x030d0000
+
+int linecache_register(PyObject *code, const char *command) {
+        _cleanup_pyref_ PyObject *module = NULL, *text = NULL, *source = NULL, *name = NULL, *done = NULL;
+        bool takes_code;
+
+        if (PyLong_AsLong(PySys_GetObject("hexversion")) < FIRST_VERSION)
+                return 0;
+        module = PyImport_ImportModule("linecache");
+        text = PyUnicode_DecodeFSDefault(command);
+        source = text ? PyUnicode_FromFormat("%U\n", text) : NULL;
+        name = PyUnicode_FromString("<string>");
+        if (!module || !source || !name)
+                return -1;
+        takes_code = PyObject_HasAttrString(module, "_interactive_cache"); /* since 3.13.1 */
+        done = PyObject_CallMethod(module, "_register_code", "OOO", takes_code ? code : name, source, name);
+        return done ? 0 : -1;
+}
