@@ -35,6 +35,7 @@ struct job {
         struct own_socket client_socket;
         struct fdset assigned; /* what the client gets with ASSIGNED; its terminal last, if there is one */
         pid_t pid;             /* who may speak on them: not a child that the script forks */
+        const char *python;    /* the interpreter, as the script has it in sys.executable */
 };
 
 static struct job job;
@@ -117,8 +118,9 @@ static void send_refused(const struct decline *why) {
         _cleanup_writer_ struct wire_writer writer = { 0 };
 
         send_declined(why->reason);
-        proto_put_refused(&writer,
-                          &(struct proto_refused){ .reason = why->reason, .detail = why->detail, .python = "" });
+        proto_put_refused(&writer, &(struct proto_refused){ .reason = why->reason,
+                                                            .detail = why->detail,
+                                                            .python = job.python[0] == '/' ? job.python : "" });
         channel_send(job.client, PROTO_REFUSED, &writer, NULL);
 }
 
@@ -302,7 +304,7 @@ static int preload(const struct message *message, uint64_t init_usec) {
 
         if (message->type != PROTO_SETUP || proto_get_setup(&reader, &setup) < 0)
                 return -EPROTO;
-        title_start(setup.pool, python_executable());
+        title_start(setup.pool, job.python);
         placeholders_init(&holders);
         r = python_preload(&setup, &failure);
         placeholders_fini(&holders);
@@ -346,6 +348,7 @@ static int start(void) {
         own_socket_init(&job.control_socket, fd);
         job.client_socket.fd = -1;
         job.pid = getpid();
+        job.python = python_executable();
         job.control = channel_new(fd, PROTO_WORKER, PROTO_SERVER);
         if (!job.control)
                 return -ENOMEM;
