@@ -73,6 +73,8 @@ static int show_warm(const struct proto_explained *explained, char **args, struc
                 printf("warm: a worker of pool %s runs it, as %s would; it may still hand it back: "
                        "syntax, warnings, shadow, module\n",
                        explained->pool, explained->python);
+        else
+                miss_set_python(ret_miss, explained->python);
         return r;
 }
 

@@ -23,6 +23,11 @@ int miss_set(struct miss *miss, const char *reason, const char *format, ...) {
         return MISS;
 }
 
+void miss_set_python(struct miss *miss, const char *python) {
+        free(miss->python);
+        miss->python = strdup(python);
+}
+
 const char *miss_text(const struct miss *miss) {
         if (miss->detail && miss->detail[0])
                 return miss->detail;

@@ -19,6 +19,8 @@ struct miss {
  */
 int miss_refused(struct miss *miss, const char *reason, const char *detail, const char *python);
 int miss_set(struct miss *miss, const char *reason, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Copies who runs it instead, which a miss that poold had no part in does not say by itself. */
+void miss_set_python(struct miss *miss, const char *python);
 
 /* What a person is told, never NULL; borrowed from @miss. */
 const char *miss_text(const struct miss *miss);

@@ -186,6 +186,28 @@ static int parse_path(struct parser *parser, const struct config_key *key, const
         return 0;
 }
 
+/* The interpreter is run, since a name tells nothing of it. */
+static int parse_python(struct parser *parser, const struct config_key *key, const char *value, void *slot) {
+        char problem[INTERPRETER_PROBLEM_BYTES];
+        struct interpreter interpreter;
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        r = parse_path(parser, key, value, &path);
+        if (r || !path)
+                return r;
+        r = interpreter_probe(path, &interpreter, problem);
+        if (r == INTERPRETER_UNFIT) {
+                report(parser, "'%s' %s", value, problem);
+                return CONFIG_INVALID;
+        }
+        if (r < 0)
+                return r;
+        interpreter_fini(slot);
+        *(struct interpreter *)slot = interpreter;
+        return 0;
+}
+
 static int parse_path_item(struct parser *parser, const struct config_key *key, const char *item, void *slot) {
         char *path = NULL;
         int r;
@@ -243,10 +265,15 @@ static const struct {
         int (*parse)(struct parser *parser, const struct config_key *key, const char *value, void *slot);
         const char *separators;
 } types[] = {
-        [CONFIG_TYPE_NUMBER] = { parse_number, NULL },       [CONFIG_TYPE_SECONDS] = { parse_number, NULL },
-        [CONFIG_TYPE_LOG_LEVEL] = { parse_log_level, NULL }, [CONFIG_TYPE_PATH] = { parse_path, NULL },
-        [CONFIG_TYPE_PATHS] = { parse_path_item, ":" },      [CONFIG_TYPE_MODULES] = { parse_module, "," },
-        [CONFIG_TYPE_OPTIONS] = { parse_option, " \t" },     [CONFIG_TYPE_ENV] = { parse_env, NULL },
+        [CONFIG_TYPE_NUMBER] = { parse_number, NULL },
+        [CONFIG_TYPE_SECONDS] = { parse_number, NULL },
+        [CONFIG_TYPE_LOG_LEVEL] = { parse_log_level, NULL },
+        [CONFIG_TYPE_PATH] = { parse_path, NULL },
+        [CONFIG_TYPE_PYTHON] = { parse_python, NULL },
+        [CONFIG_TYPE_PATHS] = { parse_path_item, ":" },
+        [CONFIG_TYPE_MODULES] = { parse_module, "," },
+        [CONFIG_TYPE_OPTIONS] = { parse_option, " \t" },
+        [CONFIG_TYPE_ENV] = { parse_env, NULL },
 };
 
 /* As the parse functions, for each item of @value that is not empty. */
@@ -312,7 +339,8 @@ static int add_pool(struct parser *parser, const char *name) {
                 .options = calloc(1, sizeof(char *)),
                 .env = calloc(1, sizeof(char *)),
         };
-        if (!pool->name || !pool->modules || !pool->path || !pool->options || !pool->env)
+        if (!pool->name || !pool->modules || !pool->path || !pool->options || !pool->env ||
+            interpreter_embedded(POOLD_PYTHON, &pool->python) < 0)
                 return -ENOMEM;
         return set_defaults(parser, CONFIG_SECTION_POOL);
 }
@@ -570,6 +598,7 @@ void config_free(struct config *config) {
                 return;
         for (size_t i = 0; i < config->n_pools; i++) {
                 free(config->pools[i].name);
+                interpreter_fini(&config->pools[i].python);
                 strv_free(config->pools[i].modules);
                 strv_free(config->pools[i].path);
                 strv_free(config->pools[i].options);

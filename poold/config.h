@@ -9,11 +9,13 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "interpreter.h"
 #include "lib/log.h"
 
 /* The lists are NULL-terminated and never NULL. */
 struct config_pool {
         char *name;
+        struct interpreter python;
         uint32_t size;        /* idle workers to keep; at most max_workers */
         uint32_t max_workers; /* starting, idle and busy ones */
         uint32_t start_timeout_sec;

@@ -27,6 +27,11 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
           .min = 1, .max = 3600, .reloadable = true,
           .help = "A client that has not sent a whole request by then is dropped." },
 
+        { POOL(python), .name = "python", .type = CONFIG_TYPE_PYTHON, .fallback = "", .min = 1,
+          .max = PATH_MAX - 1, .reloadable = true,
+          .help = "The interpreter that the workers are: any CPython from 3.9 on, such as a virtual "
+                  "environment's\n"
+                  "bin/python. If empty: the one that poold was built for." },
         { POOL(size), .name = "size", .type = CONFIG_TYPE_NUMBER, .fallback = "2", .min = 0, .max = 1024,
           .reloadable = true, .help = "How many idle workers to keep, each ready to run a script." },
         { POOL(max_workers), .name = "max_workers", .type = CONFIG_TYPE_NUMBER, .fallback = "64", .min = 0,
@@ -103,6 +108,7 @@ void config_key_describe(FILE *file, const struct config_key *key) {
                 [CONFIG_TYPE_LOG_LEVEL] = "err, warn, info or debug",
                 [CONFIG_TYPE_PATH] =
                         "an absolute path, where ~ and %h are the home folder, %t is $XDG_RUNTIME_DIR and %% is %",
+                [CONFIG_TYPE_PYTHON] = "an absolute path as above",
                 [CONFIG_TYPE_PATHS] =
                         "absolute paths as above, separated by colons or on lines of their own, indented",
                 [CONFIG_TYPE_MODULES] = "dotted names, separated by commas or on lines of their own, indented",

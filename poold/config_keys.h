@@ -21,6 +21,7 @@ enum config_type {
         CONFIG_TYPE_SECONDS,
         CONFIG_TYPE_LOG_LEVEL,
         CONFIG_TYPE_PATH,
+        CONFIG_TYPE_PYTHON,
         CONFIG_TYPE_PATHS,
         CONFIG_TYPE_MODULES,
         CONFIG_TYPE_OPTIONS,
@@ -39,7 +40,7 @@ struct config_key {
 };
 
 /* In the order of the sample file, where the keys of a section stand together. */
-#define CONFIG_N_KEYS 12
+#define CONFIG_N_KEYS 13
 extern const struct config_key config_keys[CONFIG_N_KEYS];
 
 /* The key called @name in @section, or NULL. */

@@ -34,7 +34,7 @@ static const char *const never_early[] = { "PYTHONASYNCIODEBUG", "PYTHONBREAKPOI
                                            "PYTHONSTARTUP", "PYTHONUNBUFFERED" };
 
 struct fit {
-        char *const *options; /* borrowed */
+        struct fit_settings settings;
         int n_options;
         bool ignores_python; /* -E or -I: PYTHON* have no effect */
         char **sensitive;    /* of the pool's environment, borrowed strings, NULL-terminated */
@@ -109,7 +109,8 @@ static void read_hard_limits(rlim_t *ret_limits) {
         }
 }
 
-struct fit *fit_new(char *const *envp, char *const *options) {
+struct fit *fit_new(const struct fit_settings *settings) {
+        char *const *envp = settings->envp, *const *options = settings->options;
         struct fit *fit = calloc(1, sizeof(*fit));
         struct pyargs args;
         struct locale locale = { 0 };
@@ -117,7 +118,7 @@ struct fit *fit_new(char *const *envp, char *const *options) {
 
         if (!fit)
                 return NULL;
-        fit->options = options;
+        fit->settings = *settings;
         read_hard_limits(fit->hard_limits);
         while (options[fit->n_options])
                 fit->n_options++;
@@ -177,6 +178,45 @@ static int name_length(const char *variable) {
         return (int)strcspn(variable, "=");
 }
 
+/* The folder of the environment that the client has activated, or NULL. A virtual one may lie upon conda's. */
+static const char *activated_by(const struct proto_run *run) {
+        const char *variable = run->env.data, *found = NULL;
+
+        for (uint32_t i = 0; i < run->env.count; i++, variable = wire_strv_next(variable)) {
+                const char *value = strchrnul(variable, '=');
+
+                if (!value[0] || !value[1])
+                        continue;
+                if (matches(variable, "VIRTUAL_ENV"))
+                        return value + 1;
+                if (matches(variable, "CONDA_PREFIX"))
+                        found = value + 1;
+        }
+        return found;
+}
+
+bool fit_has_interpreter(const struct fit *fit, const struct proto_run *run) {
+        const char *folder;
+
+        if (run->pool[0])
+                return true;
+        folder = activated_by(run);
+        return folder ? interpreter_is_of(fit->settings.interpreter, folder) : fit->settings.is_default;
+}
+
+/* The first that is looked at: this miss counts only where all pools have it. */
+static int check_interpreter(const struct fit *fit, const struct proto_run *run, struct decline *ret_miss) {
+        const char *folder;
+
+        if (fit_has_interpreter(fit, run))
+                return 0;
+        folder = activated_by(run);
+        if (folder)
+                return decline(ret_miss, "interpreter", "%.150s is activated, and no pool has its interpreter",
+                            folder);
+        return decline(ret_miss, "interpreter", "all pools are for environments, and none is activated");
+}
+
 static int check_environment(const struct fit *fit, const struct proto_run *run, struct decline *ret_miss) {
         const char *variable = run->env.data, *absent;
         struct locale locale = { 0 };
@@ -185,10 +225,6 @@ static int check_environment(const struct fit *fit, const struct proto_run *run,
                 const char *ours;
 
                 locale_note(&locale, variable);
-                if (!run->pool[0] && (matches(variable, "VIRTUAL_ENV") || matches(variable, "CONDA_PREFIX")))
-                        return decline(ret_miss, "interpreter",
-                                       "%.*s is activated, and no pool has its interpreter", name_length(variable),
-                                       variable);
                 if (!is_sensitive(fit, variable))
                         continue;
                 ours = find_same_name(fit, variable);
@@ -229,7 +265,7 @@ static int check_arguments(const struct fit *fit, const struct proto_run *run, c
                 return -ENOMEM;
         if (pyargs_parse(argv, (int)run->argv.count, &args) == PYARGS_UNSUPPORTED)
                 r = decline(ret_miss, "options", "no warm worker can have the option %.100s", args.unsupported);
-        else if (!pyargs_same_start(argv, (int)run->argv.count, fit->options, fit->n_options))
+        else if (!pyargs_same_start(argv, (int)run->argv.count, fit->settings.options, fit->n_options))
                 r = decline(ret_miss, "options",
                             "the options that act at the interpreter's start are not the pool's%s",
                             fit->n_options ? "" : ", which has none");
@@ -263,8 +299,10 @@ static int check_process(const struct fit *fit, const struct proto_run *run, str
 }
 
 int fit_check(const struct fit *fit, const struct proto_run *run, const int *fds, struct decline *ret_miss) {
-        int r = check_arguments(fit, run, fds, ret_miss);
+        int r = check_interpreter(fit, run, ret_miss);
 
+        if (r == 0)
+                r = check_arguments(fit, run, fds, ret_miss);
         if (r == 0)
                 r = check_process(fit, run, ret_miss);
         return r ? r : check_environment(fit, run, ret_miss);

@@ -6,17 +6,29 @@
  */
 
 #include "decline.h"
+#include "interpreter.h"
 #include "lib/proto.h"
 
 struct fit;
 
-/*
- * What one pool's workers are like: @envp, the environment that they start with, and @options, python's options that
- * pyargs_parse() takes, are borrowed. NULL: no memory.
- */
-struct fit *fit_new(char *const *envp, char *const *options);
+/* What one pool's workers are like. */
+struct fit_settings {
+        const struct interpreter *interpreter;
+        bool is_default;      /* it is what python3 is for a client that has activated no environment */
+        char *const *envp;    /* what they start with */
+        char *const *options; /* python's, such that pyargs_parse() takes them */
+};
+
+/* What @settings points to is borrowed. NULL: no memory. */
+struct fit *fit_new(const struct fit_settings *settings);
 /* Returns NULL. */
 struct fit *fit_free(struct fit *fit);
+
+/*
+ * Is the pool's interpreter the one that python3 would have been? A run that names its pool has chosen. Else it is that
+ * of the environment that the client has activated; without one, the default.
+ */
+bool fit_has_interpreter(const struct fit *fit, const struct proto_run *run);
 
 /* Compares. Returns 0: fits; DECLINED and *ret_miss; or -ENOMEM. @fds are the run's fds (borrowed). */
 int fit_check(const struct fit *fit, const struct proto_run *run, const int *fds, struct decline *ret_miss);

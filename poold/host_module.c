@@ -10,10 +10,6 @@
 #include <time.h>
 
 #include "job.h"
-#include "patience.h"
-
-/* poold spawns us with our socket there. */
-#define CONTROL_FD 3
 
 PyMODINIT_FUNC PyInit__poold_host(void);
 
@@ -33,8 +29,7 @@ static PyObject *enter(PyObject *self, PyObject *none) {
                 return NULL;
         Py_DECREF(stderr_before);
         Py_LeaveRecursiveCall(); /* this call counts as one, and the script may have all that python3 gives it */
-        patience_set(true);
-        job_die(job_main(CONTROL_FD, started_usec()));
+        job_die(job_main(started_usec()));
 }
 
 static PyMethodDef methods[] = {

@@ -32,6 +32,7 @@
 #include "lib/channel.h"
 #include "lib/end.h"
 #include "lib/fd.h"
+#include "patience.h"
 
 #define KILL_AFTER_MS 2000
 
@@ -91,6 +92,7 @@ __attribute__((noreturn)) static void become_worker(const struct gifts *gifts, p
         place(gifts->slave, KEEPER_FD_SLAVE);
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
+        patience_set(true);
         execv(argv[1], argv + 2);
         dprintf(STDERR_FILENO, "poold-keeper: cannot start %s: %s\n", argv[1], strerror(errno));
         _exit(127);

@@ -27,7 +27,7 @@ struct live_pool {
         struct fit *fit;
         struct stats stats;
         char **envp; /* what its workers start with; the strings are borrowed */
-        char **argv; /* likewise; the strings are its own, but for the first N_PROGRAMS */
+        char **argv; /* likewise; the strings are its own */
 };
 
 static struct member *member_of(struct pool_worker *policy) {
@@ -198,37 +198,44 @@ static char **make_environment(const struct config_pool *config) {
         return envp;
 }
 
-/* One word for each option that acts at the interpreter's start; the others are applied to each run. NULL: no memory. */
-static char **make_arguments(const struct live_pool_settings *settings) {
-        char *const *options = settings->config->options;
+/* Returns NULL. */
+static char **free_command(char **argv) {
+        for (size_t i = 0; argv && argv[i]; i++)
+                free(argv[i]);
+        free(argv);
+        return NULL;
+}
+
+/*
+ * The keeper's command line: the worker's program, and its command line, which has its name, a word for each option that
+ * acts at the interpreter's start (the others are applied to each run), and the script that makes a worker of an
+ * interpreter. NULL: no memory.
+ */
+static char **make_command(const struct live_pool_settings *settings) {
+        const struct config_pool *config = settings->config;
         struct pyargs_cursor cursor = { 0 };
         struct pyargs_option option;
         size_t n_letters = 0, n = 0;
         int n_options = 0;
         char **argv;
 
-        for (; options[n_options]; n_options++)
-                n_letters += strlen(options[n_options]);
-        argv = calloc(N_PROGRAMS + n_letters + 1, sizeof(*argv));
+        for (; config->options[n_options]; n_options++)
+                n_letters += strlen(config->options[n_options]);
+        argv = calloc(n_letters + 5, sizeof(*argv));
         if (!argv)
                 return NULL;
-        argv[n++] = (char *)settings->keeper_program;
-        argv[n++] = (char *)settings->worker_program;
-        argv[n++] = (char *)"poold-worker";
-        while (pyargs_next(options, n_options, &cursor, &option) > 0) {
-                if (!pyargs_is_start(&option))
-                        continue;
-                if (asprintf(&argv[n], "-%c%s", option.letter, option.argument) < 0)
-                        argv[n] = NULL;
-                n++;
-        }
+        argv[n++] = strdup(settings->programs->keeper);
+        argv[n++] = strdup(config->python.is_embedded ? settings->programs->worker : config->python.path);
+        argv[n++] = strdup(config->python.is_embedded ? "poold-worker" : config->python.path);
+        while (pyargs_next(config->options, n_options, &cursor, &option) > 0)
+                if (pyargs_is_start(&option) && asprintf(&argv[n++], "-%c%s", option.letter, option.argument) < 0)
+                        argv[n - 1] = NULL;
+        if (!config->python.is_embedded)
+                argv[n++] = strdup(settings->programs->script);
+        while (n > 0)
+                if (!argv[--n])
+                        return free_command(argv);
         return argv;
-}
-
-static void free_arguments(char **argv) {
-        for (size_t i = N_PROGRAMS; argv && argv[i]; i++)
-                free(argv[i]);
-        free(argv);
 }
 
 struct live_pool *live_pool_new(const struct live_pool_settings *settings) {
@@ -245,9 +252,10 @@ struct live_pool *live_pool_new(const struct live_pool_settings *settings) {
         pool->settings = *settings;
         pool->policy = pool_new(config->name, &policy_settings, &pool_actions, pool);
         pool->envp = make_environment(config);
-        pool->argv = make_arguments(settings);
+        pool->argv = make_command(settings);
         if (pool->envp)
-                pool->fit = fit_new(pool->envp, config->options);
+                pool->fit = fit_new(&(struct fit_settings){ &config->python, settings->is_default, pool->envp,
+                                                            config->options });
         return pool->policy && pool->fit && pool->argv ? pool : live_pool_free(pool);
 }
 
@@ -271,7 +279,7 @@ struct live_pool *live_pool_free(struct live_pool *pool) {
         pool_free(pool->policy);
         fit_free(pool->fit);
         stats_fini(&pool->stats);
-        free_arguments(pool->argv);
+        free_command(pool->argv);
         free(pool->envp);
         free(pool);
         return NULL;
@@ -293,6 +301,10 @@ void live_pool_end_runs(struct live_pool *pool) {
 }
 
 /* --- Runs --- */
+
+bool live_pool_has_interpreter(const struct live_pool *pool, const struct proto_run *run) {
+        return fit_has_interpreter(pool->fit, run);
+}
 
 int live_pool_check(const struct live_pool *pool, const struct proto_run *run, const int *fds,
                     struct decline *ret_miss) {
@@ -346,6 +358,10 @@ const struct stats *live_pool_stats_now(struct live_pool *pool) {
         TAILQ_FOREACH(worker, pool_workers(pool->policy, POOL_BUSY), link)
         worker_listen(member_of(worker)->process);
         return &pool->stats;
+}
+
+const char *live_pool_python(const struct live_pool *pool) {
+        return pool->settings.config->python.path;
 }
 
 const struct pool *live_pool_policy(const struct live_pool *pool) {

@@ -13,11 +13,18 @@
 
 struct live_pool;
 
+/* Our own programs, by their paths. */
+struct programs {
+        char *keeper;
+        char *worker; /* with an interpreter embedded */
+        char *script; /* which makes a worker of any other interpreter */
+};
+
 struct live_pool_settings {
         struct loop *loop;
         const struct config_pool *config;
-        const char *keeper_program;
-        const char *worker_program;
+        const struct programs *programs;
+        bool is_default; /* see struct fit_settings */
         /* Something may be due: call live_pool_turn() of every pool. */
         void (*changed)(void *data);
         void *data;
@@ -31,6 +38,9 @@ struct live_pool *live_pool_free(struct live_pool *pool);
 
 /* Does what is due, starting at most @n_spawns workers. Returns when to call it again at the latest. */
 uint64_t live_pool_turn(struct live_pool *pool, uint32_t n_spawns);
+
+/* As fit_has_interpreter(). */
+bool live_pool_has_interpreter(const struct live_pool *pool, const struct proto_run *run);
 
 /* As fit_check(). */
 int live_pool_check(const struct live_pool *pool, const struct proto_run *run, const int *fds,
@@ -54,6 +64,9 @@ void live_pool_drain(struct live_pool *pool);
 
 /* Ends every run, as if its client had gone. */
 void live_pool_end_runs(struct live_pool *pool);
+
+/* The interpreter's path. */
+const char *live_pool_python(const struct live_pool *pool);
 
 const struct pool *live_pool_policy(const struct live_pool *pool);
 struct stats *live_pool_stats(struct live_pool *pool);

@@ -91,7 +91,7 @@ static char *find_program(const char *name) {
                 *slash = '\0';
                 if (asprintf(&path, "%s/%s", self, name) < 0)
                         return NULL;
-                if (access(path, X_OK) == 0)
+                if (access(path, F_OK) == 0)
                         return path;
                 free(path);
         }
@@ -177,10 +177,10 @@ static int serve(struct loop *loop, const struct server_settings *settings, stru
 }
 
 /* Returns 0 or negative errno; what is wrong has been logged. */
-static int run(const struct config *config, const char *keeper_program, const char *worker_program) {
+static int run(const struct config *config, const struct programs *programs) {
         _cleanup_fd_ int signal_fd = catch_signals();
         struct systemd systemd = { 0 };
-        const struct server_settings settings = { config, keeper_program, worker_program, POOLD_PYTHON, &systemd };
+        const struct server_settings settings = { config, programs, &systemd };
         struct listener *listener;
         struct loop *loop;
         int r;
@@ -204,7 +204,8 @@ static int run(const struct config *config, const char *keeper_program, const ch
 
 int main(int argc, char **argv) {
         struct config *config = NULL;
-        char *errors = NULL, *keeper_program, *worker_program;
+        char *errors = NULL;
+        struct programs programs;
         struct options options;
         int r, status;
 
@@ -232,11 +233,15 @@ int main(int argc, char **argv) {
                 return EXIT_FAILURE; /* with nowhere to say so */
         raise_fd_limit();
         mallopt(M_MMAP_THRESHOLD, 128 << 10); /* else what one huge environment takes is kept for ever */
-        keeper_program = find_program("poold-keeper");
-        worker_program = find_program("poold-worker");
-        r = keeper_program && worker_program ? run(config, keeper_program, worker_program) : -ENOMEM;
-        free(keeper_program);
-        free(worker_program);
+        programs = (struct programs){
+                .keeper = find_program("poold-keeper"),
+                .worker = find_program("poold-worker"),
+                .script = find_program("worker.py"),
+        };
+        r = programs.keeper && programs.worker && programs.script ? run(config, &programs) : -ENOMEM;
+        free(programs.keeper);
+        free(programs.worker);
+        free(programs.script);
         config_free(config);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -43,18 +43,27 @@ static void take_turns(struct server *server);
 
 /* --- What becomes of a client --- */
 
-/* Who runs what is refused for @reason; "": the client finds that out. */
-static const char *python_for(const struct server *server, const char *reason) {
-        return strcmp(reason, "interpreter") == 0 ? "" : server->settings.python;
+/* Does @run leave it open which pool serves it, or name this one? */
+static bool may_serve(const struct live_pool *pool, const struct proto_run *run) {
+        return !run->pool[0] || strcmp(run->pool, pool_name(live_pool_policy(pool))) == 0;
 }
 
-static void refuse(struct server *server, struct client *client, const char *reason, const char *detail) {
+/* What runs what no worker does: the interpreter that a worker would have been; "": the client finds that out. */
+static const char *python_for(const struct server *server, const struct proto_run *run) {
+        for (size_t i = 0; i < server->n_pools; i++)
+                if (may_serve(server->pools[i], run) && live_pool_has_interpreter(server->pools[i], run))
+                        return live_pool_python(server->pools[i]);
+        return "";
+}
+
+static void refuse(const struct server *server, struct client *client, const struct proto_run *run,
+                   const char *reason, const char *detail) {
         _cleanup_writer_ struct wire_writer payload = { 0 };
 
         proto_put_refused(&payload, &(struct proto_refused){
                                             .reason = reason,
                                             .detail = detail,
-                                            .python = python_for(server, reason),
+                                            .python = python_for(server, run),
                                     });
         client_send(client, PROTO_REFUSED, &payload, NULL);
         client_finish(client);
@@ -71,7 +80,8 @@ static void on_client_closed(struct client *client, void *data) {
 
 /*
  * The pool that the run names, else the first that fits and has an idle worker, else the first that fits.
- * Returns 0 and the pool; or DECLINED, why, and the pool that the miss counts for; or negative errno.
+ * Returns 0 and the pool; or DECLINED, why, and the pool that the miss counts for, which has the run's interpreter if
+ * any has; or negative errno.
  */
 static int choose_pool(const struct server *server, const struct proto_run *run, const int *fds,
                        struct live_pool **ret_pool, struct decline *ret_miss) {
@@ -83,7 +93,7 @@ static int choose_pool(const struct server *server, const struct proto_run *run,
                 const struct pool *policy = live_pool_policy(pool);
                 struct decline miss;
 
-                if (run->pool[0] && strcmp(run->pool, pool_name(policy)) != 0)
+                if (!may_serve(pool, run))
                         continue;
                 r = live_pool_check(pool, run, fds, &miss);
                 if (r < 0)
@@ -92,7 +102,7 @@ static int choose_pool(const struct server *server, const struct proto_run *run,
                         fitting = pool;
                 if (fitting && pool_count(live_pool_policy(fitting), POOL_IDLE))
                         break;
-                if (r == DECLINED && !missing) {
+                if (r == DECLINED && (!missing || strcmp(ret_miss->reason, "interpreter") == 0)) {
                         missing = pool;
                         *ret_miss = miss;
                 }
@@ -135,10 +145,10 @@ static void serve_run(struct server *server, struct client *client, struct messa
                 on_client_closed(client, server);
         } else if (r > 0) {
                 stats_miss(live_pool_stats(pool), miss.reason);
-                refuse(server, client, miss.reason, miss.detail);
+                refuse(server, client, run, miss.reason, miss.detail);
         } else {
                 log_err("cannot serve a run: %s", strerror(-r));
-                refuse(server, client, "error", strerror(-r));
+                refuse(server, client, run, "error", strerror(-r));
         }
 }
 
@@ -172,7 +182,7 @@ static void handle_run(struct server *server, struct client *client, struct mess
         if (!get_run(message, &run))
                 on_client_closed(client, server);
         else if (server->draining)
-                refuse(server, client, "stopping", "poold is stopping");
+                refuse(server, client, &run, "stopping", "poold is stopping");
         else
                 serve_run(server, client, message, &run, &payload);
         take_turns(server);
@@ -197,15 +207,16 @@ static void handle_explain(struct server *server, struct client *client, struct 
                 r = live_pool_check_idle(pool, &miss);
         }
         if (r < 0) {
-                refuse(server, client, "error", strerror(-r));
+                refuse(server, client, &run, "error", strerror(-r));
                 return;
         }
-        proto_put_explained(&payload, &(struct proto_explained){
-                                              .pool = pool_name(live_pool_policy(pool)),
-                                              .reason = miss.reason,
-                                              .detail = miss.detail,
-                                              .python = python_for(server, miss.reason),
-                                      });
+        proto_put_explained(&payload,
+                            &(struct proto_explained){
+                                    .pool = pool_name(live_pool_policy(pool)),
+                                    .reason = miss.reason,
+                                    .detail = miss.detail,
+                                    .python = miss.reason[0] ? python_for(server, &run) : live_pool_python(pool),
+                            });
         client_send(client, PROTO_EXPLAINED, &payload, NULL);
         client_finish(client);
 }
@@ -383,12 +394,21 @@ static void on_pool_timer(void *data, unsigned events) {
         take_turns(data);
 }
 
+/* What python3 is for a client without an activated environment: the first pool's interpreter that is of none. */
+static const struct interpreter *default_interpreter(const struct config *config) {
+        for (size_t i = 0; i < config->n_pools; i++)
+                if (!config->pools[i].python.is_environment)
+                        return &config->pools[i].python;
+        return NULL;
+}
+
 static int add_pool(struct server *server, const struct config_pool *config) {
+        const struct interpreter *of_default = default_interpreter(server->settings.config);
         struct live_pool *pool = live_pool_new(&(struct live_pool_settings){
                 .loop = server->loop,
                 .config = config,
-                .keeper_program = server->settings.keeper_program,
-                .worker_program = server->settings.worker_program,
+                .programs = server->settings.programs,
+                .is_default = of_default && interpreter_is_same(&config->python, of_default),
                 .changed = on_pool_changed,
                 .data = server,
         });

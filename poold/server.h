@@ -15,9 +15,7 @@ struct server;
 
 struct server_settings {
         const struct config *config;
-        const char *keeper_program;
-        const char *worker_program;
-        const char *python; /* what a refused client runs instead */
+        const struct programs *programs;
         const struct systemd *systemd;
 };
 

@@ -1,6 +1,6 @@
-# What the python of a pool runs as its script: it becomes what poold-worker is. When this file has ended, and with it
-# its frame, the host takes over (host_module.c) and leaves no trace of it: __main__ is as it was before the first
-# line, sys as if there were no script. It imports nothing that is not there anyway.
+# What the python of a pool runs as its script, to become a worker as poold-worker is one. When this file has ended,
+# and with it its frame, the host takes over (host_module.c). There is to be no trace of us then: __main__ is as it
+# was before the first line, sys as if there were no script, and nothing is imported that would not be there anyway.
 names = dict(globals())
 
 import _imp
@@ -12,13 +12,13 @@ host = _imp.create_dynamic(type(sys.__spec__)("_poold_host", None, origin=f"{fol
 names.pop("__file__")
 names.pop("__cached__", None)
 names["__loader__"] = sys.modules["_frozen_importlib"].BuiltinImporter
-main = type(sys)("__main__")
-vars(main).clear()
-vars(main).update(names)
-sys.modules["__main__"] = main
+sys.modules["__main__"] = type(sys)("__main__")
+vars(sys.modules["__main__"]).clear()
+vars(sys.modules["__main__"]).update(names)
 
 if sys.path[:1] == [folder]:
     del sys.path[0]
 sys.path_importer_cache.pop(__file__, None)
 
 host.stderr, sys.stderr = sys.stderr, host
+globals().clear()

@@ -7,7 +7,6 @@
 #include <Python.h>
 
 #include "job.h"
-#include "patience.h"
 
 /* @argv are python's options that act at its start. Decoding them needs the interpreter's encoding: they come first. */
 static PyStatus start_interpreter(int argc, char **argv) {
@@ -28,7 +27,6 @@ int main(int argc, char **argv) {
         uint64_t started_usec = job_now_usec();
         PyStatus status;
 
-        patience_set(true);
         status = start_interpreter(argc, argv);
         if (PyStatus_Exception(status))
                 Py_ExitStatusException(status);

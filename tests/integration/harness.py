@@ -174,12 +174,12 @@ class Poold:
         return subprocess.Popen([self.program("poolctl"), "run", "--no-fallback", *map(str, args)],
                                 env=self.env if env is None else env, **options)
 
-    def python3(self, *args, env=None, **options):
+    def python3(self, *args, python=PYTHON, env=None, **options):
         """What the real one does with the same."""
         options = {"stdin": subprocess.DEVNULL, "timeout": DEADLINE, "capture_output": True} | options
         if "input" in options:
             del options["stdin"]
-        return subprocess.run([PYTHON, *map(str, args)], env=self.env if env is None else env, **options)
+        return subprocess.run([python, *map(str, args)], env=self.env if env is None else env, **options)
 
     def same_as_python3(self, *args, fallback=False, **options):
         """Runs both, expects the same status and bytes from both, and returns what poolctl gave."""

@@ -26,13 +26,18 @@ def poold_with(poold, text, *options):
     ("[pool:a]\nsize = 2x\n", 2, ["pool:a", "size", "2x"]),
     ("[pool:a]\nsize =\n", 2, ["pool:a", "size"]),
     ("[pool:a]\nsocket = /x\n", 2, ["pool:a", "socket"]),
+    ("[pool:a]\npython = bin/python\n", 2, ["pool:a", "python", "bin/python", "not an absolute path"]),
+    ("[pool:a]\npython = /nonexistent\n", 2, ["pool:a", "python", "/nonexistent", "No such file"]),
+    ("[pool:a]\n\npython = ~\n", 3, ["pool:a", "python", "'~'", "Permission denied"]),
+    ("[pool:a]\npython = /bin/true\n", 2, ["pool:a", "python", "/bin/true", "no CPython 3.9 or later"]),
+    ("[pool:a]\npython = {bin}/poolpython\n", 2, ["pool:a", "python", "poolpython", "only starts another python"]),
     ("[polo:a]\nsize = 1\n", 1, ["polo:a"]),
     ("[pool:]\nsize = 1\n", 1, ["pool:"]),
     ("size = 1\n", 1, ["size"]),
     ("[pool:a]\nnonsense\n", 2, []),
 ])
 def test_errors_name_their_place(poold, text, line, names, check):
-    done = poold_with(poold, text, *check)
+    done = poold_with(poold, text.format(bin=poold.bin), *check)
     assert (done.returncode, done.stdout) == (EX_CONFIG, "")
     assert f"{poold.ini}:{line}:" in done.stderr
     for name in names:

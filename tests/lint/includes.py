@@ -33,7 +33,7 @@ SPINE = {  # module: what is directly below it; a module may include all that is
     "poold/listener": [],
     "poold/worker_main": ["poold/job"],
     "poold/host_module": ["poold/job"],
-    "poold/keeper_main": [],
+    "poold/keeper_main": ["poold/patience"],
     "poold/job": ["poold/python"],
     "poold/python": [],
     "poolctl/main": ["poolctl/cmd_*"],
