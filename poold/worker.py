@@ -16,8 +16,8 @@ sys.modules["__main__"] = type(sys)("__main__")
 vars(sys.modules["__main__"]).clear()
 vars(sys.modules["__main__"]).update(names)
 
-if sys.path[:1] == [folder]:
-    del sys.path[0]
+if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+    del sys.path[0]  # our folder
 sys.path_importer_cache.pop(__file__, None)
 
 host.stderr, sys.stderr = sys.stderr, host

@@ -201,7 +201,6 @@ def test_python_that_goes_and_comes_back(poold, venv, tmp_path):
     poold.start(f"[pool:default]\nsize = 1\npython = {link}\n")
     link.unlink()
     assert poold.run("-c", "print(1)").stdout == b"1\n"
-    poold.wait_log("cannot start")
     assert poold.run("-c", "print(1)").returncode == 125
     link.symlink_to(harness.PYTHON)
     poold.wait_idle()
