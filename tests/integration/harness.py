@@ -134,7 +134,7 @@ class Poold:
     def launch(self, ini="[pool:default]\nsize = 1\n", env=None, wrap=(), **options):
         """Starts poold and waits until it answers."""
         if "POOLD_TEST_PYTHON" in os.environ:
-            ini = re.sub(r"^\[pool:\w+\]$", rf"\g<0>\npython = {PYTHON}", ini, flags=re.M)
+            ini = re.sub(r"^\[pool:\w+\]$(?![^[]*^python =)", rf"\g<0>\npython = {PYTHON}", ini, flags=re.M)
         self.ini.write_text(ini)
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen([*wrap, self.program("poold"), "--config", str(self.ini)],

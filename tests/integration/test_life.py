@@ -243,7 +243,8 @@ class TestRest:
 
     def test_poold_loads_no_python(self, poold):
         poold.start()
-        assert "python" not in pathlib.Path(f"/proc/{poold.pid}/maps").read_text()
+        assert "/libpython" not in pathlib.Path(f"/proc/{poold.pid}/maps").read_text()
+        assert b"PyObject" not in pathlib.Path(poold.program("poold")).read_bytes()
 
 
 def test_poolctl_needs_only_libc(poold):
