@@ -2,7 +2,6 @@
 
 #include "finish.h"
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -12,7 +11,12 @@ static PyObject *modules_before; /* a copy of sys.modules */
 static PyObject *files_before;   /* a list: files that modules have opened, and that a run may write to */
 
 /* What the end needs, so that it imports nothing: the script may have put an __import__ of its own there. */
-static PyObject *gc, *atexit_, *sys, *builtins, *signal_;
+static PyObject *gc, *sys;
+
+/* Between our two steps of Py_FinalizeEx(). */
+static PyObject *interactive_hook; /* sys.__interactivehook__, whose place our first step takes */
+static PyObject *run_modules; /* a list of weak references: modules of the run, in the order of their import */
+static PyObject *last_module; /* its names are cleared before those of all others, and our second step is one */
 
 static struct file_types { PyObject *text, *writer, *random; } file_types;
 
@@ -90,11 +94,8 @@ static PyObject *import_own(const char *name) {
 
 int finish_remember(void) {
         gc = import_own("gc");
-        atexit_ = import_own("atexit");
         sys = import_own("sys");
-        builtins = import_own("builtins");
-        signal_ = import_own("_signal");
-        if (!gc || !atexit_ || !sys || !builtins || !signal_ || file_types_init(&file_types) < 0)
+        if (!gc || !sys || file_types_init(&file_types) < 0)
                 return -1;
         if (!call(gc, "collect"))
                 return -1;
@@ -114,123 +115,27 @@ static void call_sys(const char *name, PyObject *argument) {
 }
 
 /*
- * Waits for all but the daemon threads. python3 does so if the script has imported threading; where it was a module of
- * the pool that did, the script's trace and profile functions must not see that.
+ * Py_FinalizeEx() has threading wait for its threads, if that has been imported. Where it was a module of the pool that
+ * did, the script's trace and profile functions must not see that: we do it before, and leave nothing to call later.
  */
-static void wait_for_threads(void) {
+static void wait_unseen(void) {
         PyObject *threading = PyDict_GetItemString(PyImport_GetModuleDict(), "threading"); /* borrowed */
         bool is_hidden = threading && PyDict_GetItemString(modules_before, "threading") == threading;
-        _cleanup_pyref_ PyObject *trace = NULL, *profile = NULL, *held = threading;
+        _cleanup_pyref_ PyObject *trace = is_hidden ? PyObject_CallMethod(sys, "gettrace", NULL) : NULL;
+        _cleanup_pyref_ PyObject *profile = is_hidden ? PyObject_CallMethod(sys, "getprofile", NULL) : NULL;
 
-        if (!threading)
+        if (!trace || !profile || (trace == Py_None && profile == Py_None)) {
+                PyErr_Clear();
                 return;
-        Py_INCREF(held);
-        trace = is_hidden ? PyObject_CallMethod(sys, "gettrace", NULL) : NULL;
-        profile = is_hidden ? PyObject_CallMethod(sys, "getprofile", NULL) : NULL;
-        if (trace && trace != Py_None)
-                call_sys("settrace", Py_None);
-        if (profile && profile != Py_None)
-                call_sys("setprofile", Py_None);
+        }
+        call_sys("settrace", Py_None);
+        call_sys("setprofile", Py_None);
         if (!call(threading, "_shutdown"))
                 PyErr_WriteUnraisable(threading);
-        if (trace && trace != Py_None)
-                call_sys("settrace", trace);
-        if (profile && profile != Py_None)
-                call_sys("setprofile", profile);
+        PyObject_SetAttrString(threading, "_shutdown", (PyObject *)&PyDict_Type);
+        call_sys("settrace", trace);
+        call_sys("setprofile", profile);
         PyErr_Clear();
-}
-
-static void run_exit_functions(void) {
-        if (!call(atexit_, "_run_exitfuncs"))
-                PyErr_Clear(); /* printed */
-}
-
-/* _PySignal_Fini(): what Python handles has its default action again; what is ignored stays so. */
-static void reset_signals(void) {
-        for (int number = 1; number < NSIG; number++) {
-                _cleanup_pyref_ PyObject *handler = NULL;
-                struct sigaction action;
-
-                if (sigaction(number, NULL, &action) < 0 || action.sa_handler == SIG_DFL ||
-                    action.sa_handler == SIG_IGN)
-                        continue;
-                handler = PyObject_CallMethod(signal_, "getsignal", "i", number);
-                if (handler && handler != Py_None)
-                        signal(number, SIG_DFL);
-                PyErr_Clear();
-        }
-}
-
-/* How long we keep the GIL from threads that want it, and a thread that computes keeps it from us after each write. */
-#define HUSHED_SWITCH_SEC 0.05
-
-/*
- * Under python3 daemon threads stop here. Ours go on until _exit(), so they are kept from running where that is
- * possible, and from printing what they make of the emptied modules. Returns whether there are any.
- */
-static bool hush_threads(void) {
-        PyObject *threading = PyDict_GetItemString(PyImport_GetModuleDict(), "threading"); /* borrowed */
-        _cleanup_pyref_ PyObject *frames = PyObject_CallMethod(sys, "_current_frames", NULL);
-        _cleanup_pyref_ PyObject *silent = NULL, *interval = PyFloat_FromDouble(HUSHED_SWITCH_SEC);
-
-        if (!frames || PyObject_Size(frames) <= 1)
-                return false;
-        if (interval)
-                call_sys("setswitchinterval", interval);
-        silent = PyObject_GetAttrString(builtins, "id");
-        if (threading && silent)
-                PyObject_SetAttrString(threading, "excepthook", silent);
-        return true;
-}
-
-/* What may hold on to objects of the run besides its modules; sys.stdout and its like become the original ones. */
-static void reset_sys(void) {
-        static const char *const names[] = {
-                "ps1", "ps2", "last_type", "last_value", "last_traceback", "last_exc", "__interactivehook__",
-        };
-        static const char *const streams[][2] = {
-                { "stdin", "__stdin__" },
-                { "stdout", "__stdout__" },
-                { "stderr", "__stderr__" },
-        };
-        PyObject_SetAttrString(builtins, "_", Py_None);
-        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-                if (PySys_GetObject(names[i]))
-                        PySys_SetObject(names[i], Py_None);
-        for (size_t i = 0; i < sizeof(streams) / sizeof(streams[0]); i++) {
-                PyObject *original = PySys_GetObject(streams[i][1]);
-
-                PySys_SetObject(streams[i][0], original ? original : Py_None);
-        }
-}
-
-static bool is_named(PyObject *name, const char *wanted) {
-        return PyUnicode_Check(name) && PyUnicode_CompareWithASCIIString(name, wanted) == 0;
-}
-
-/* Takes the run's modules out of sys.modules. Returns weak references to them, in the order of their import. */
-static PyObject *remove_modules(bool keep_threading) {
-        PyObject *modules = PyImport_GetModuleDict(), *name, *module; /* borrowed */
-        _cleanup_pyref_ PyObject *copy = PyDict_Copy(modules), *references = PyList_New(0);
-        Py_ssize_t at = 0;
-
-        while (copy && references && PyDict_Next(copy, &at, &name, &module)) {
-                _cleanup_pyref_ PyObject *reference = NULL;
-
-                if (PyDict_GetItemWithError(modules_before, name) == module && !is_named(name, "__main__"))
-                        continue;
-                if (keep_threading && is_named(name, "threading"))
-                        continue;
-                reference = PyModule_Check(module) ? PyWeakref_NewRef(module, NULL) : NULL;
-                if (reference)
-                        PyList_Append(references, reference);
-                PyDict_SetItem(modules, name, Py_None);
-        }
-        /* Ours was the last reference but the weak ones. */
-        if (PyDict_GetItemString(modules_before, "__main__"))
-                PyDict_DelItemString(modules_before, "__main__");
-        PyErr_Clear();
-        return pyref_steal(&references);
 }
 
 /* As _PyModule_ClearDict(): names that begin with one underscore first, then the rest but for __builtins__. */
@@ -245,13 +150,14 @@ static void clear_names(PyObject *dict, bool underscored) {
                         continue;
                 first = PyUnicode_ReadChar(name, 0);
                 second = PyUnicode_GetLength(name) > 1 ? PyUnicode_ReadChar(name, 1) : 0;
-                if (underscored ? first == '_' && second != '_' : !is_named(name, "__builtins__"))
+                if (underscored ? first == '_' && second != '_'
+                                : PyUnicode_CompareWithASCIIString(name, "__builtins__") != 0)
                         PyDict_SetItem(dict, name, Py_None);
         }
         PyErr_Clear();
 }
 
-/* Those that somebody still holds, the last imported first. */
+/* finalize_modules_clear_weaklist(): the modules that somebody still holds, the last imported first. */
 static void clear_modules(PyObject *references) {
         for (Py_ssize_t i = PyList_Size(references) - 1; i >= 0; i--) {
                 PyObject *module = PyWeakref_GetObject(PyList_GetItem(references, i)); /* borrowed */
@@ -266,49 +172,98 @@ static void clear_modules(PyObject *references) {
         }
 }
 
-static void collect(void) {
-        if (!call(gc, "collect"))
-                PyErr_Clear();
-}
-
-static void drop_modules(void) {
-        _cleanup_pyref_ PyObject *references = NULL;
-        bool has_threads = hush_threads();
-
-        PyErr_Clear();
-        PyGC_Collect();
-        reset_sys();
-        references = remove_modules(has_threads);
-        /* python3 can import nothing here any more, which the text of a ResourceWarning shows. */
-        PyDict_SetItemString(PyImport_GetModuleDict(), "tracemalloc", Py_None);
-        collect();
-        if (references)
-                clear_modules(references);
-        collect();
-}
-
 static void flush_all(PyObject *files) {
         for (Py_ssize_t i = 0; files && i < PyList_Size(files); i++)
                 if (!call(PyList_GetItem(files, i), "flush"))
                         PyErr_Clear(); /* closed, only readable, or lost: python3 is silent as well */
 }
 
-int finish_run(void) {
+/* The second step. Whatever is left after it is held by modules of the pool, or by the interpreter itself. */
+static void finish_modules(PyObject *capsule) {
         _cleanup_pyref_ PyObject *files = NULL;
-        int r;
 
-        wait_for_threads();
-        run_exit_functions();
-        r = streams_flush_last();
-        call_sys("settrace", Py_None);
-        call_sys("setprofile", Py_None);
-        reset_signals();
-        drop_modules();
+        (void)capsule;
+        clear_modules(run_modules);
         files = list_files();
         flush_all(files);
         flush_all(files_before);
+        streams_flush();
         PyErr_Clear();
-        streams_flush(); /* what __del__ has printed; python3 has no word for its failure any more */
+}
+
+/* sys.stdout and its like become the original ones, as finalize_modules_delete_special() is about to do. */
+static void reset_streams(void) {
+        static const char *const streams[][2] = {
+                { "stdin", "__stdin__" },
+                { "stdout", "__stdout__" },
+                { "stderr", "__stderr__" },
+        };
+
+        for (size_t i = 0; i < sizeof(streams) / sizeof(streams[0]); i++) {
+                PyObject *original = PySys_GetObject(streams[i][1]);
+
+                PySys_SetObject(streams[i][0], original ? original : Py_None);
+        }
+}
+
+/*
+ * finalize_remove_modules(): sets all of sys.modules to None, in their order, and remembers those of the run. The
+ * pool's live on, since modules_before holds them.
+ */
+static void remove_modules(void) {
+        PyObject *modules = PyImport_GetModuleDict(); /* borrowed */
+        _cleanup_pyref_ PyObject *names = PyDict_Keys(modules);
+
+        for (Py_ssize_t i = 0; names && i < PyList_Size(names); i++) {
+                PyObject *name = PyList_GetItem(names, i), *module = PyDict_GetItemWithError(modules, name);
+                _cleanup_pyref_ PyObject *reference = NULL;
+
+                if (module && PyModule_Check(module) && PyDict_GetItemWithError(modules_before, name) != module)
+                        reference = PyWeakref_NewRef(module, NULL);
+                if (reference)
+                        PyList_Append(run_modules, reference);
+                if (module)
+                        PyDict_SetItem(modules, name, Py_None);
+        }
+        PyErr_Clear();
+}
+
+/* Takes a reference to @capsule away, which may be NULL for want of memory. */
+static void plant_last(PyObject *capsule) {
+        last_module = capsule ? PyModule_New("poold") : NULL;
+        if (last_module && PyModule_AddObject(last_module, "_end", capsule) == 0)
+                capsule = NULL;
+        if (last_module)
+                PyDict_SetItemString(PyImport_GetModuleDict(), "poold", last_module);
+        Py_XDECREF(capsule);
+}
+
+/* The first step. */
+static void hide_modules(PyObject *capsule) {
+        (void)capsule;
+        Py_CLEAR(interactive_hook);
+        reset_streams();
+        remove_modules();
+        plant_last(PyCapsule_New(&run_modules, NULL, finish_modules));
+        PyErr_Clear();
+}
+
+int finish_run(void) {
+        _cleanup_pyref_ PyObject *first = PyCapsule_New(&run_modules, NULL, hide_modules);
+        int r;
+
+        wait_unseen();
+        run_modules = PyList_New(0);
+        if (PyDict_GetItemString(modules_before, "__main__"))
+                PyDict_DelItemString(modules_before,
+                                     "__main__"); /* the last reference is to be that of sys.modules */
+        interactive_hook = PySys_GetObject("__interactivehook__");
+        Py_XINCREF(interactive_hook);
+        if (run_modules && first)
+                PySys_SetObject("__interactivehook__", first);
+        PyErr_Clear();
+        Py_CLEAR(first);
+        r = Py_FinalizeEx();
         fflush(NULL);
         return r;
 }
