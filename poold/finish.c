@@ -2,6 +2,7 @@
 
 #include "finish.h"
 
+#include <setjmp.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -11,12 +12,15 @@ static PyObject *modules_before; /* a copy of sys.modules */
 static PyObject *files_before;   /* a list: files that modules have opened, and that a run may write to */
 
 /* What the end needs, so that it imports nothing: the script may have put an __import__ of its own there. */
-static PyObject *gc, *sys;
+static PyObject *gc, *sys, *builtins;
 
-/* Between our two steps of Py_FinalizeEx(). */
-static PyObject *interactive_hook; /* sys.__interactivehook__, whose place our first step takes */
+/* tp_finalize of a class with a __del__ that is written in Python. */
+static void *python_del;
+
+/* The end that is under way. */
+static bool has_begun;
 static PyObject *run_modules; /* a list of weak references: modules of the run, in the order of their import */
-static PyObject *last_module; /* its names are cleared before those of all others, and our second step is one */
+static jmp_buf way_out;       /* of Py_FinalizeEx() */
 
 static struct file_types { PyObject *text, *writer, *random; } file_types;
 
@@ -37,22 +41,22 @@ static bool is_file(PyObject *object) {
                PyObject_TypeCheck(object, (PyTypeObject *)file_types.random);
 }
 
-/* The open files that the collector knows of: a new list, or NULL with an exception set. */
-static PyObject *list_files(void) {
-        _cleanup_pyref_ PyObject *objects = NULL, *files = PyList_New(0);
+/* Those of @objects that are open files: a new list, or NULL with an exception set. */
+static PyObject *list_files(PyObject *objects) {
+        _cleanup_pyref_ PyObject *files = objects ? PyList_New(0) : NULL;
 
-        if (!files)
-                return NULL;
-        objects = PyObject_CallMethod(gc, "get_objects", NULL);
-        if (!objects)
-                return NULL;
-        for (Py_ssize_t i = 0; i < PyList_Size(objects); i++) {
+        for (Py_ssize_t i = 0; files && i < PyList_Size(objects); i++) {
                 PyObject *object = PyList_GetItem(objects, i); /* borrowed */
 
                 if (is_file(object) && PyList_Append(files, object) < 0)
                         return NULL;
         }
         return pyref_steal(&files);
+}
+
+/* What the collector knows of but for the objects of the preload, once these are frozen: a new list, or NULL. */
+static PyObject *list_objects(void) {
+        return PyObject_CallMethod(gc, "get_objects", NULL);
 }
 
 /* Calls @name without arguments; false with an exception set if that fails. */
@@ -92,15 +96,28 @@ static PyObject *import_own(const char *name) {
         return module;
 }
 
+static int find_python_del(void) {
+        _cleanup_pyref_ PyObject *function = PyObject_GetAttrString(builtins, "id"), *type = NULL;
+
+        if (function)
+                type = PyObject_CallFunction((PyObject *)&PyType_Type, "s(){sO}", "x", "__del__", function);
+        python_del = type ? PyType_GetSlot((PyTypeObject *)type, Py_tp_finalize) : NULL;
+        return type ? 0 : -1;
+}
+
 int finish_remember(void) {
+        _cleanup_pyref_ PyObject *objects = NULL;
+
         gc = import_own("gc");
         sys = import_own("sys");
-        if (!gc || !sys || file_types_init(&file_types) < 0)
+        builtins = import_own("builtins");
+        if (!gc || !sys || !builtins || file_types_init(&file_types) < 0 || find_python_del() < 0)
                 return -1;
         if (!call(gc, "collect"))
                 return -1;
         modules_before = PyDict_Copy(PyImport_GetModuleDict());
-        files_before = list_files();
+        objects = list_objects();
+        files_before = list_files(objects);
         if (!modules_before || !files_before)
                 return -1;
         return freeze();
@@ -138,6 +155,29 @@ static void wait_unseen(void) {
         PyErr_Clear();
 }
 
+/* --- Steps inside of Py_FinalizeEx(), the last one first --- */
+
+/* Puts a capsule there whose end, when Python clears the place, is a step. */
+static int plant(PyObject *dict, const char *name, PyCapsule_Destructor step) {
+        _cleanup_pyref_ PyObject *capsule = PyCapsule_New(&run_modules, NULL, step);
+
+        return capsule ? PyDict_SetItemString(dict, name, capsule) : -1;
+}
+
+/* What finalize_interp_clear() would yet free of the run's: thread-locals, contexts, the last cycles. Then out. */
+static void leave(PyObject *capsule) {
+        PyObject *callbacks = PyObject_GetAttrString(gc, "callbacks");
+
+        (void)capsule;
+        PyThreadState_Clear(PyThreadState_Get());
+        if (callbacks)
+                PyList_SetSlice(callbacks, 0, PyList_Size(callbacks), NULL);
+        PyErr_Clear();
+        if (!call(gc, "collect"))
+                PyErr_Clear();
+        longjmp(way_out, 1);
+}
+
 /* As _PyModule_ClearDict(): names that begin with one underscore first, then the rest but for __builtins__. */
 static void clear_names(PyObject *dict, bool underscored) {
         _cleanup_pyref_ PyObject *names = PyDict_Keys(dict);
@@ -158,9 +198,9 @@ static void clear_names(PyObject *dict, bool underscored) {
 }
 
 /* finalize_modules_clear_weaklist(): the modules that somebody still holds, the last imported first. */
-static void clear_modules(PyObject *references) {
-        for (Py_ssize_t i = PyList_Size(references) - 1; i >= 0; i--) {
-                PyObject *module = PyWeakref_GetObject(PyList_GetItem(references, i)); /* borrowed */
+static void clear_run_modules(void) {
+        for (Py_ssize_t i = PyList_Size(run_modules) - 1; i >= 0; i--) {
+                PyObject *module = PyWeakref_GetObject(PyList_GetItem(run_modules, i)); /* borrowed */
                 _cleanup_pyref_ PyObject *dict = NULL;
 
                 if (!module || !PyModule_Check(module))
@@ -172,22 +212,77 @@ static void clear_modules(PyObject *references) {
         }
 }
 
+static bool wants_del(PyObject *object) {
+        PyTypeObject *type = Py_TYPE(object);
+
+        return PyType_GetFlags(type) & Py_TPFLAGS_HEAPTYPE && PyType_GetSlot(type, Py_tp_finalize) == python_del &&
+               !PyObject_GC_IsFinalized(object);
+}
+
+/* The identities of all objects of the run, if one of them has yet to be told of its end; NULL if none has. */
+static PyObject *find_undeleted(void) {
+        _cleanup_pyref_ PyObject *objects = list_objects(), *identities = NULL;
+        Py_ssize_t n_objects = objects ? PyList_Size(objects) : 0, i = 0;
+
+        while (i < n_objects && !wants_del(PyList_GetItem(objects, i)))
+                i++;
+        identities = i < n_objects ? PySet_New(NULL) : NULL;
+        for (i = 0; identities && i < n_objects; i++) {
+                _cleanup_pyref_ PyObject *identity = PyLong_FromVoidPtr(PyList_GetItem(objects, i));
+
+                if (!identity || PySet_Add(identities, identity) < 0)
+                        return NULL;
+        }
+        return pyref_steal(&identities);
+}
+
+/* Clears the names in @dict whose values are objects of the run. */
+static void clear_added(PyObject *dict, PyObject *identities) {
+        _cleanup_pyref_ PyObject *names = PyDict_Keys(dict);
+
+        for (Py_ssize_t i = 0; names && i < PyList_Size(names); i++) {
+                PyObject *name = PyList_GetItem(names, i), *value = PyDict_GetItemWithError(dict, name);
+                _cleanup_pyref_ PyObject *identity = value ? PyLong_FromVoidPtr(value) : NULL;
+
+                if (identity && PySet_Contains(identities, identity) > 0)
+                        PyDict_SetItem(dict, name, Py_None);
+        }
+}
+
+/* The pool's modules keep their own. What the run has put there goes, if that can be noticed. */
+static void clear_pool_modules(void) {
+        _cleanup_pyref_ PyObject *identities = find_undeleted();
+        _cleanup_pyref_ PyObject *modules = identities ? PyDict_Values(modules_before) : NULL;
+
+        for (Py_ssize_t i = modules ? PyList_Size(modules) - 1 : -1; i >= 0; i--) {
+                PyObject *module = PyList_GetItem(modules, i); /* borrowed */
+
+                if (PyModule_Check(module) && module != sys && module != builtins)
+                        clear_added(PyModule_GetDict(module), identities);
+        }
+        PyErr_Clear();
+}
+
 static void flush_all(PyObject *files) {
         for (Py_ssize_t i = 0; files && i < PyList_Size(files); i++)
                 if (!call(PyList_GetItem(files, i), "flush"))
                         PyErr_Clear(); /* closed, only readable, or lost: python3 is silent as well */
 }
 
-/* The second step. Whatever is left after it is held by modules of the pool, or by the interpreter itself. */
+/* Python has collected what the modules had left, and would now clear those that are held by somebody. */
 static void finish_modules(PyObject *capsule) {
-        _cleanup_pyref_ PyObject *files = NULL;
+        _cleanup_pyref_ PyObject *objects = NULL, *files = NULL;
 
         (void)capsule;
-        clear_modules(run_modules);
-        files = list_files();
+        clear_run_modules();
+        clear_pool_modules();
+        objects = list_objects();
+        files = list_files(objects);
         flush_all(files);
         flush_all(files_before);
         streams_flush();
+        PyErr_Clear();
+        plant(PyModule_GetDict(builtins), "poold", leave); /* which is cleared last */
         PyErr_Clear();
 }
 
@@ -210,8 +305,7 @@ static void reset_streams(void) {
  * finalize_remove_modules(): sets all of sys.modules to None, in their order, and remembers those of the run. The
  * pool's live on, since modules_before holds them.
  */
-static void remove_modules(void) {
-        PyObject *modules = PyImport_GetModuleDict(); /* borrowed */
+static void remove_modules(PyObject *modules) {
         _cleanup_pyref_ PyObject *names = PyDict_Keys(modules);
 
         for (Py_ssize_t i = 0; names && i < PyList_Size(names); i++) {
@@ -228,28 +322,47 @@ static void remove_modules(void) {
         PyErr_Clear();
 }
 
-/* Takes a reference to @capsule away, which may be NULL for want of memory. */
-static void plant_last(PyObject *capsule) {
-        last_module = capsule ? PyModule_New("poold") : NULL;
-        if (last_module && PyModule_AddObject(last_module, "_end", capsule) == 0)
-                capsule = NULL;
-        if (last_module)
-                PyDict_SetItemString(PyImport_GetModuleDict(), "poold", last_module);
-        Py_XDECREF(capsule);
-}
-
-/* The first step. */
+/* Python has made its first collection, and would now remove all modules. */
 static void hide_modules(PyObject *capsule) {
+        PyObject *modules = PyImport_GetModuleDict(); /* borrowed */
+        PyObject *last = PyModule_New("poold");       /* kept: who is held is cleared, the last one first */
+
         (void)capsule;
-        Py_CLEAR(interactive_hook);
         reset_streams();
-        remove_modules();
-        plant_last(PyCapsule_New(&run_modules, NULL, finish_modules));
+        remove_modules(modules);
+        if (last && plant(PyModule_GetDict(last), "_poold", finish_modules) == 0)
+                PyDict_SetItemString(modules, "poold", last);
         PyErr_Clear();
 }
 
+/* atexit's last one. Python will now flush the streams and begin to collect. */
+static PyObject *last_at_exit(PyObject *self, PyObject *none) {
+        (void)self;
+        (void)none;
+        if (has_begun) {
+                if (streams_watch_flush() == 0)
+                        plant(PyModule_GetDict(sys), "__interactivehook__", hide_modules);
+                PyErr_Clear();
+        }
+        Py_RETURN_NONE;
+}
+
+/* Before 3.10 what atexit calls is kept by the module itself, of which there must be no second one. */
+static bool can_hide_atexit(void) {
+        return PyLong_AsUnsignedLong(PySys_GetObject("hexversion")) >= 0x030a0000;
+}
+
+int finish_watch(void) {
+        static PyMethodDef method = { "poold", last_at_exit, METH_NOARGS, NULL };
+        _cleanup_pyref_ PyObject *atexit = NULL, *function = PyCFunction_New(&method, NULL), *done = NULL;
+
+        atexit = can_hide_atexit() ? import_own("atexit") : PyImport_ImportModule("atexit");
+        if (atexit && function)
+                done = PyObject_CallMethod(atexit, "register", "O", function);
+        return done ? 0 : -1;
+}
+
 int finish_run(void) {
-        _cleanup_pyref_ PyObject *first = PyCapsule_New(&run_modules, NULL, hide_modules);
         int r;
 
         wait_unseen();
@@ -257,13 +370,12 @@ int finish_run(void) {
         if (PyDict_GetItemString(modules_before, "__main__"))
                 PyDict_DelItemString(modules_before,
                                      "__main__"); /* the last reference is to be that of sys.modules */
-        interactive_hook = PySys_GetObject("__interactivehook__");
-        Py_XINCREF(interactive_hook);
-        if (run_modules && first)
-                PySys_SetObject("__interactivehook__", first);
         PyErr_Clear();
-        Py_CLEAR(first);
-        r = Py_FinalizeEx();
+        has_begun = run_modules;
+        if (setjmp(way_out) == 0)
+                r = Py_FinalizeEx();
+        else
+                r = streams_last_status();
         fflush(NULL);
         return r;
 }

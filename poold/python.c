@@ -122,9 +122,10 @@ int python_preload(const struct proto_setup *setup, struct python_failure *ret_f
                 errno = -r;
                 PyErr_SetFromErrno(PyExc_OSError);
         }
-        if (r < 0 || !before || !main_before || extend_path(&setup->path) < 0 || options_watch() < 0 ||
-            import_all(&setup->modules, &failed) < 0 || options_unwatch() < 0 || warm_up() < 0 ||
-            restore_dict(main_names, main_before) < 0 || shadow_remember(before) < 0 || finish_remember() < 0) {
+        if (r < 0 || !before || !main_before || finish_watch() < 0 || extend_path(&setup->path) < 0 ||
+            options_watch() < 0 || import_all(&setup->modules, &failed) < 0 || options_unwatch() < 0 ||
+            warm_up() < 0 || restore_dict(main_names, main_before) < 0 || shadow_remember(before) < 0 ||
+            finish_remember() < 0) {
                 ret_failure->module = strdup(failed);
                 ret_failure->traceback = print_to_string();
                 r = -1;

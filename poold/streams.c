@@ -180,23 +180,70 @@ static int flush(PyObject *file) {
         return done ? 0 : -1;
 }
 
-int streams_flush_last(void) {
-        PyObject *out = PySys_GetObject("stdout"), *err = PySys_GetObject("stderr"); /* borrowed */
-        int r = 0;
+/* What is flushed in the place of sys.stdout and sys.stderr: standard input has none. */
+static struct proxy {
+        PyObject *real;
+        PyObject *proxy;
+} proxies[3];
+static int last_status;
 
-        Py_XINCREF(out);
-        Py_XINCREF(err);
-        if (out && out != Py_None && !is_closed(out) && flush(out) < 0) {
-                PyErr_WriteUnraisable(out);
-                r = -1;
-        }
-        if (err && err != Py_None && !is_closed(err) && flush(err) < 0) {
+static void restore(void) {
+        for (size_t i = 0; i < 3; i++)
+                if (proxies[i].proxy && PySys_GetObject(streams[i].name) == proxies[i].proxy)
+                        PySys_SetObject(streams[i].name, proxies[i].real);
+}
+
+/* As flush_std_files() of CPython, which has taken @proxy for the file. */
+static PyObject *flush_real(PyObject *which, PyObject *none) {
+        const size_t i = (size_t)PyLong_AsLong(which);
+        PyObject *real = proxies[i].real;
+
+        (void)none;
+        restore();
+        if (!is_closed(real) && flush(real) < 0) {
+                if (i == STDOUT_FILENO)
+                        PyErr_WriteUnraisable(real);
                 PyErr_Clear();
-                r = -1;
+                last_status = -1;
         }
-        Py_XDECREF(out);
-        Py_XDECREF(err);
-        return r;
+        Py_CLEAR(proxies[i].real);
+        Py_RETURN_NONE;
+}
+
+/* An object with what flush_std_files() asks for: a new reference, or NULL with an exception set. */
+static PyObject *new_proxy(size_t i) {
+        static PyMethodDef method = { "flush", flush_real, METH_NOARGS, NULL };
+        PyObject *implementation = PySys_GetObject("implementation"); /* borrowed; a SimpleNamespace */
+        _cleanup_pyref_ PyObject *which = PyLong_FromSize_t(i), *function = NULL, *write = NULL, *names = NULL;
+        _cleanup_pyref_ PyObject *none = PyTuple_New(0);
+
+        write = PyObject_GetAttrString(proxies[i].real, "write"); /* what dies with other threads may print */
+        PyErr_Clear();
+        function = which ? PyCFunction_New(&method, which) : NULL;
+        if (function)
+                names = Py_BuildValue("{sOsOsO}", "flush", function, "closed", Py_False, "write",
+                                      write ? write : Py_None);
+        return names && none ? PyObject_Call((PyObject *)Py_TYPE(implementation), none, names) : NULL;
+}
+
+int streams_watch_flush(void) {
+        last_status = 0;
+        for (size_t i = STDOUT_FILENO; i <= STDERR_FILENO; i++) {
+                PyObject *real = PySys_GetObject(streams[i].name); /* borrowed */
+
+                if (!real || real == Py_None)
+                        continue;
+                Py_INCREF(real);
+                proxies[i].real = real;
+                proxies[i].proxy = new_proxy(i);
+                if (!proxies[i].proxy || PySys_SetObject(streams[i].name, proxies[i].proxy) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+int streams_last_status(void) {
+        return last_status;
 }
 
 void streams_flush(void) {

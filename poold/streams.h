@@ -18,8 +18,15 @@ struct stream_settings {
  */
 int streams_adopt(const struct stream_settings *settings);
 
-/* Flushes sys.stdout and sys.stderr as at the interpreter's end. Returns 0, or -1 if one failed (printed). */
-int streams_flush_last(void);
+/*
+ * Puts something in the place of sys.stdout and sys.stderr that passes a flush on, is then gone again, and remembers
+ * whether that failed. For Py_FinalizeEx() to flush: it prints a failure, which is all that we could see of it.
+ * Returns 0, or -1 with an exception set.
+ */
+int streams_watch_flush(void);
 
-/* The same in between, when a failure will show up again later. An exception that is set stays set. */
+/* 0, or -1 if one of these flushes has failed. */
+int streams_last_status(void);
+
+/* Flushes both in between, when a failure will show up again later. An exception that is set stays set. */
 void streams_flush(void);
