@@ -212,19 +212,22 @@ static void clear_run_modules(void) {
         }
 }
 
-static bool wants_del(PyObject *object) {
+/* Would it be noticed that the object is never freed? */
+static bool wants_end(PyObject *object) {
         PyTypeObject *type = Py_TYPE(object);
 
+        if (is_file(object))
+                return true;
         return PyType_GetFlags(type) & Py_TPFLAGS_HEAPTYPE && PyType_GetSlot(type, Py_tp_finalize) == python_del &&
                !PyObject_GC_IsFinalized(object);
 }
 
-/* The identities of all objects of the run, if one of them has yet to be told of its end; NULL if none has. */
-static PyObject *find_undeleted(void) {
+/* The identities of all objects of the run, if it matters that one of them is left; else NULL. */
+static PyObject *find_unended(void) {
         _cleanup_pyref_ PyObject *objects = list_objects(), *identities = NULL;
         Py_ssize_t n_objects = objects ? PyList_Size(objects) : 0, i = 0;
 
-        while (i < n_objects && !wants_del(PyList_GetItem(objects, i)))
+        while (i < n_objects && !wants_end(PyList_GetItem(objects, i)))
                 i++;
         identities = i < n_objects ? PySet_New(NULL) : NULL;
         for (i = 0; identities && i < n_objects; i++) {
@@ -251,7 +254,7 @@ static void clear_added(PyObject *dict, PyObject *identities) {
 
 /* The pool's modules keep their own. What the run has put there goes, if that can be noticed. */
 static void clear_pool_modules(void) {
-        _cleanup_pyref_ PyObject *identities = find_undeleted();
+        _cleanup_pyref_ PyObject *identities = find_unended();
         _cleanup_pyref_ PyObject *modules = identities ? PyDict_Values(modules_before) : NULL;
 
         for (Py_ssize_t i = modules ? PyList_Size(modules) - 1 : -1; i >= 0; i--) {

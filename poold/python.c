@@ -232,8 +232,12 @@ static int set_arguments(const struct python_run *run) {
 }
 
 static int set_path(const struct python_run *run) {
+        PyObject *cache = PySys_GetObject("path_importer_cache"); /* borrowed */
         _cleanup_pyref_ PyObject *entry = NULL;
 
+        /* python3 asks whether its script is an archive or a folder, and remembers that it is none. */
+        if (run->filename && cache && PyDict_Check(cache) && PyDict_SetItem(cache, run->filename, Py_None) < 0)
+                return -1;
         if (!run->folder)
                 return 0;
         entry = PyUnicode_DecodeFSDefault(run->folder);
@@ -299,6 +303,24 @@ static int exit_status(int code) {
         return (code & 0xff) << 8;
 }
 
+/* What sys.exit() has been given for a message goes to sys.stderr, or to C's where there is none. */
+static void print_exit_code(PyObject *code) {
+        PyObject *err = PySys_GetObject("stderr"); /* borrowed */
+        _cleanup_pyref_ PyObject *text = NULL, *bytes = NULL;
+
+        if (err && err != Py_None) {
+                PyFile_WriteObject(code, err, Py_PRINT_RAW);
+        } else {
+                text = PyObject_Str(code);
+                bytes = text ? PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace") : NULL;
+                if (bytes)
+                        fwrite(PyBytes_AsString(bytes), 1, (size_t)PyBytes_Size(bytes), stderr);
+                fflush(stderr);
+        }
+        PyErr_Clear();
+        PySys_WriteStderr("\n");
+}
+
 /* _Py_HandleSystemExit(): the code of the SystemExit that is set, which is cleared. */
 static int handle_exit(void) {
         PyObject *type, *value, *traceback;
@@ -317,12 +339,7 @@ static int handle_exit(void) {
         if (code && PyLong_Check(code)) {
                 status = (int)PyLong_AsLong(code);
         } else if (code && code != Py_None) {
-                PyObject *err = PySys_GetObject("stderr"); /* borrowed */
-
-                if (err && err != Py_None)
-                        PyFile_WriteObject(code, err, Py_PRINT_RAW);
-                PyErr_Clear();
-                PySys_WriteStderr("\n");
+                print_exit_code(code);
                 status = 1;
         }
         PyErr_Clear();

@@ -207,6 +207,8 @@ static PyObject *flush_real(PyObject *which, PyObject *none) {
                 last_status = -1;
         }
         Py_CLEAR(proxies[i].real);
+        if (PyObject_SetAttrString(proxies[i].proxy, "write", Py_None) < 0) /* which holds it, too */
+                PyErr_Clear();
         Py_RETURN_NONE;
 }
 
