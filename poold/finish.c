@@ -8,7 +8,7 @@
 
 #include "streams.h"
 
-static PyObject *modules_before; /* a copy of sys.modules */
+static PyObject *modules_before; /* a copy of sys.modules, without __main__ */
 static PyObject *files_before;   /* a list: files that modules have opened, and that a run may write to */
 
 /* What the end needs, so that it imports nothing: the script may have put an __import__ of its own there. */
@@ -19,6 +19,7 @@ static void *python_del;
 
 /* The end that is under way. */
 static bool has_begun;
+static bool has_threads;      /* and so frames that nobody will ever free */
 static PyObject *run_modules; /* a list of weak references: modules of the run, in the order of their import */
 static jmp_buf way_out;       /* of Py_FinalizeEx() */
 
@@ -105,6 +106,21 @@ static int find_python_del(void) {
         return type ? 0 : -1;
 }
 
+/* A copy of sys.modules without __main__, which is the run's, under whatever name: multiprocessing adds one. */
+static PyObject *copy_modules(void) {
+        PyObject *modules = PyImport_GetModuleDict(), *main = PyImport_AddModule("__main__"); /* borrowed */
+        _cleanup_pyref_ PyObject *copy = PyDict_Copy(modules);
+        PyObject *name, *module; /* borrowed */
+        Py_ssize_t at = 0;
+
+        if (!copy || !main)
+                return NULL;
+        while (PyDict_Next(modules, &at, &name, &module))
+                if (module == main && PyDict_DelItem(copy, name) < 0)
+                        return NULL;
+        return pyref_steal(&copy);
+}
+
 int finish_remember(void) {
         _cleanup_pyref_ PyObject *objects = NULL;
 
@@ -115,7 +131,7 @@ int finish_remember(void) {
                 return -1;
         if (!call(gc, "collect"))
                 return -1;
-        modules_before = PyDict_Copy(PyImport_GetModuleDict());
+        modules_before = copy_modules();
         objects = list_objects();
         files_before = list_files(objects);
         if (!modules_before || !files_before)
@@ -212,12 +228,9 @@ static void clear_run_modules(void) {
         }
 }
 
-/* Would it be noticed that the object is never freed? */
-static bool wants_end(PyObject *object) {
+static bool wants_del(PyObject *object) {
         PyTypeObject *type = Py_TYPE(object);
 
-        if (is_file(object))
-                return true;
         return PyType_GetFlags(type) & Py_TPFLAGS_HEAPTYPE && PyType_GetSlot(type, Py_tp_finalize) == python_del &&
                !PyObject_GC_IsFinalized(object);
 }
@@ -227,7 +240,7 @@ static PyObject *find_unended(void) {
         _cleanup_pyref_ PyObject *objects = list_objects(), *identities = NULL;
         Py_ssize_t n_objects = objects ? PyList_Size(objects) : 0, i = 0;
 
-        while (i < n_objects && !wants_end(PyList_GetItem(objects, i)))
+        while (i < n_objects && !(is_file(PyList_GetItem(objects, i)) || wants_del(PyList_GetItem(objects, i))))
                 i++;
         identities = i < n_objects ? PySet_New(NULL) : NULL;
         for (i = 0; identities && i < n_objects; i++) {
@@ -266,6 +279,42 @@ static void clear_pool_modules(void) {
         PyErr_Clear();
 }
 
+/* Does nothing of the run's own hold it, but for @list, nor sys or builtins, which Python has yet to clear? */
+static bool is_held_by_pool(PyObject *object, PyObject *list) {
+        _cleanup_pyref_ PyObject *holders = PyObject_CallMethod(gc, "get_referrers", "O", object);
+        PyObject *cleared[] = { PyModule_GetDict(sys), PyModule_GetDict(builtins) }, *name, *value; /* borrowed */
+
+        if (!holders || PyList_Size(holders) != 1 || PyList_GetItem(holders, 0) != list)
+                return false;
+        for (size_t i = 0; i < 2; i++)
+                for (Py_ssize_t at = 0; PyDict_Next(cleared[i], &at, &name, &value);)
+                        if (value == object)
+                                return false;
+        return true;
+}
+
+static void call_del(PyObject *object) {
+        _cleanup_pyref_ PyObject *del = PyObject_GetAttrString((PyObject *)Py_TYPE(object), "__del__"),
+                                 *done = NULL;
+
+        if (del)
+                done = PyObject_CallFunctionObjArgs(del, object, NULL);
+        if (!done)
+                PyErr_WriteUnraisable(del);
+        Py_INCREF(object); /* never freed, so that it is called once */
+}
+
+/* Deeper in the pool's modules, such as in classes and tables, nothing is looked for, but it is told of its end. */
+static void end_left(PyObject *objects) {
+        for (Py_ssize_t i = 0; !has_threads && i < PyList_Size(objects); i++) {
+                PyObject *object = PyList_GetItem(objects, i); /* borrowed */
+
+                if (wants_del(object) && is_held_by_pool(object, objects))
+                        call_del(object);
+        }
+        PyErr_Clear();
+}
+
 static void flush_all(PyObject *files) {
         for (Py_ssize_t i = 0; files && i < PyList_Size(files); i++)
                 if (!call(PyList_GetItem(files, i), "flush"))
@@ -280,6 +329,8 @@ static void finish_modules(PyObject *capsule) {
         clear_run_modules();
         clear_pool_modules();
         objects = list_objects();
+        if (objects)
+                end_left(objects);
         files = list_files(objects);
         flush_all(files);
         flush_all(files_before);
@@ -338,11 +389,19 @@ static void hide_modules(PyObject *capsule) {
         PyErr_Clear();
 }
 
+static bool are_there_threads(void) {
+        _cleanup_pyref_ PyObject *frames = PyObject_CallMethod(sys, "_current_frames", NULL);
+
+        PyErr_Clear();
+        return !frames || PyObject_Size(frames) > 1;
+}
+
 /* atexit's last one. Python will now flush the streams and begin to collect. */
 static PyObject *last_at_exit(PyObject *self, PyObject *none) {
         (void)self;
         (void)none;
         if (has_begun) {
+                has_threads = are_there_threads();
                 if (streams_watch_flush() == 0)
                         plant(PyModule_GetDict(sys), "__interactivehook__", hide_modules);
                 PyErr_Clear();
@@ -370,9 +429,6 @@ int finish_run(void) {
 
         wait_unseen();
         run_modules = PyList_New(0);
-        if (PyDict_GetItemString(modules_before, "__main__"))
-                PyDict_DelItemString(modules_before,
-                                     "__main__"); /* the last reference is to be that of sys.modules */
         PyErr_Clear();
         has_begun = run_modules;
         if (setjmp(way_out) == 0)

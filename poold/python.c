@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "captured.h"
 #include "environment.h"
 #include "finish.h"
 #include "linecache.h"
@@ -268,7 +269,7 @@ static int become(const struct python_run *run, const struct proto_run *context)
                 }
                 return -1;
         }
-        if (streams_adopt(&run->streams) < 0)
+        if (captured_renew() < 0 || streams_adopt(&run->streams) < 0)
                 return -1;
         if (ignore_signals(context->ignored_signals) < 0 || set_arguments(run) < 0)
                 return -1;

@@ -193,22 +193,34 @@ static void restore(void) {
                         PySys_SetObject(streams[i].name, proxies[i].real);
 }
 
-/* As flush_std_files() of CPython, which has taken @proxy for the file. */
+/* Before 3.13 the message about a failed flush names the object, which must not be the proxy. */
+static bool names_object(void) {
+        return PyLong_AsUnsignedLong(PySys_GetObject("hexversion")) < 0x030d0000;
+}
+
+static void flush_last(size_t i, PyObject *real) {
+        PyObject *type, *value, *traceback;
+
+        if (!is_closed(real) && flush(real) < 0)
+                last_status = -1;
+        if (PyErr_Occurred() && i == STDOUT_FILENO && names_object())
+                PyErr_WriteUnraisable(real);
+        PyErr_Fetch(&type, &value, &traceback);
+        if (PyObject_SetAttrString(proxies[i].proxy, "write", Py_None) < 0) /* which holds it, too */
+                PyErr_Clear();
+        PyErr_Restore(type, value, traceback);
+}
+
+/* As flush_std_files() of CPython, which has taken the proxy for the file. */
 static PyObject *flush_real(PyObject *which, PyObject *none) {
         const size_t i = (size_t)PyLong_AsLong(which);
-        PyObject *real = proxies[i].real;
 
         (void)none;
         restore();
-        if (!is_closed(real) && flush(real) < 0) {
-                if (i == STDOUT_FILENO)
-                        PyErr_WriteUnraisable(real);
-                PyErr_Clear();
-                last_status = -1;
-        }
+        flush_last(i, proxies[i].real);
         Py_CLEAR(proxies[i].real);
-        if (PyObject_SetAttrString(proxies[i].proxy, "write", Py_None) < 0) /* which holds it, too */
-                PyErr_Clear();
+        if (PyErr_Occurred())
+                return NULL;
         Py_RETURN_NONE;
 }
 

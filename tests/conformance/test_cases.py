@@ -551,13 +551,85 @@ c("alarm", "import signal, time; signal.setitimer(signal.ITIMER_REAL, 0.1); time
 c("__del__ at the end", "class A:\n  def __init__(s, n): s.n = n\n  def __del__(s): print(s.n)\na = A(1); b = A(2); b.b = b; _c = A(3); l = [A(4)]\n"
   "def f(x=A(8)): pass\nclass B: q = A(9)")
 c("__del__ uses globals", "import os\nX = 5\nclass A:\n  def __del__(s): print(X, os, len)\na = A()")
-c("__del__ is finalizing", "import sys\nclass A:\n  def __del__(s): print(sys.is_finalizing() if sys else None)\na = A()",
-  known="a worker's interpreter is not finalized, only what the script made")
+c("__del__ is finalizing", "import sys\nclass A:\n  def __del__(s): print(sys.is_finalizing() if sys else None)\na = A()")
 c("generator closed at the end", "def g():\n  try: yield 1\n  finally: print('fin')\nx = g(); next(x)")
 c("weakref.finalize", "import weakref\nclass A: pass\na = A(); weakref.finalize(a, print, 'fin')")
 c("lru_cache", "import functools\nclass A:\n  def __del__(s): print('d')\n@functools.lru_cache\ndef f(): return A()\nf()")
-c("__del__ in a preloaded module", "import numpy\nclass A:\n  def __del__(s): print('d')\nnumpy.zzz = A()",
-  known="preloaded modules are left to the kernel")
+c("__del__ in a preloaded module", "import numpy\nclass A:\n  def __del__(s): print('d')\nnumpy.zzz = A()")
+c("__del__ in a preloaded module's object", "import os\nclass A:\n  def __del__(s): print('d')\nos.environ.zzz = A()")
+c("__del__ deep in a preloaded module", "import os\nclass A:\n  def __del__(s): print('d')\nos.environ.zzz = [A()]",
+  known="what preloaded modules hold of the script is left to the kernel, where that holds yet more")
+# -- What is still there at the end, and what is not
+
+DEL = "class A:\n  def __init__(s, n='x'): s.n = n\n  def __del__(s): print('del', s.n)\n"
+for name, code in {
+    "builtins": "import builtins\nbuiltins.x = A()", "sys": "import sys\nsys.x = A()", "json": "import json\njson.x = A()",
+    "os": "import os\nos.x = A()", "a class of json": "import json\njson.JSONDecoder.x = A()",
+    "a context": "import contextvars\nv = contextvars.ContextVar('v'); v.set(A())",
+    "another thread": "import threading, time\nl = threading.local()\ndef f(): l.a = A(); time.sleep(60)\n"
+    "threading.Thread(target=f, daemon=True).start(); time.sleep(0.1)",
+    "another thread's frame": "import threading, time\ndef f(): a = A(); time.sleep(60)\n"
+    "threading.Thread(target=f, daemon=True).start(); time.sleep(0.1)",
+    "the exception's frame": "def f():\n  a = A('frame')\n  raise ValueError\nf()",
+    "SystemExit's frame": "import sys\ndef f():\n  a = A('frame')\n  sys.exit(3)\nf()",
+    "sys.modules": "import sys\nsys.modules['zz'] = A()",
+}.items():
+    c(f"__del__ in {name}", DEL + code)
+AT_END = "class A:\n  def __del__(s):\n    try:\n      %s\n    except BaseException as e: print(repr(e))\na = A()\n"
+for code in ("import colorsys; print(colorsys)", "import json; print(json)", "print(open('made', 'w'))",
+             "import sys; print(sys.path, sys.meta_path, sys.argv)", "import builtins; print(len(dir(builtins)))"):
+    c(f"__del__: {code}", AT_END % code)
+    c(f"__del__ in a cycle: {code}", AT_END % code + "a.a = a")
+c("__del__ sees sys and its modules", "import sys\nclass A:\n  def __del__(s):\n    m = s.m\n    print([n for n in dir(m) if getattr(m, n) is None], "
+  "m.modules)\nA.m = sys\na = A()")
+for code in ("1 / 0", "sys.exit(5)", "raise KeyboardInterrupt", "os._exit(5)", "os.abort()", "os.kill(os.getpid(), 2); print('on')",
+             "atexit.register(print, 'x')", "subprocess.run(['true'])", "logging.warning('w')", "print(gc.collect() >= 0)"):
+    c(f"__del__ runs {code}", "import atexit, gc, logging, os, subprocess, sys\nclass A:\n  def __del__(s): " + code + "\na = A()")
+script("__del__ fails", "class A:\n  def __del__(s): 1 / 0\na = A()\n")
+c("__del__ and a handled signal", "import os, signal, time\nsignal.signal(15, lambda *a: print('h'))\nclass A:\n"
+  "  def __del__(s): os.kill(os.getpid(), 15); time.sleep(0.1); print('on')\na = A()")
+c("finalizing, step by step", "import atexit, sys, threading\nf = sys.is_finalizing\nclass A:\n  def __del__(s): print('del', f())\na = A()\n"
+  "atexit.register(lambda: print('atexit', f()))\nthreading.Thread(target=lambda: print('thread', f())).start()")
+c("generator imports at the end", "def g():\n  try: yield 1\n  finally:\n    import colorsys; print(colorsys)\nx = g(); next(x)")
+c("gc.callbacks", "import gc\ngc.callbacks.append(lambda phase, info: print(phase, info['generation']))")
+c("gc.garbage", "import gc\ngc.set_debug(gc.DEBUG_UNCOLLECTABLE)\ngc.garbage.append(5)")
+c("unraisablehook at the end", "import sys\nsys.unraisablehook = lambda u: print('hook', u.exc_type, u.err_msg)\n"
+  "class A:\n  def __del__(s): 1 / 0\na = A()")
+c("stdout replaced goes", "import sys\nclass W:\n  def write(s, x): sys.__stdout__.write('W' + x)\n  def flush(s): pass\n"
+  "  def __del__(s): sys.__stdout__.write(f'del {sys.path}\\n')\nsys.stdout = W()\nprint('x')")
+c("flushed how often", "import sys\nclass W:\n  def write(s, x): pass\n  def flush(s): sys.__stderr__.write(f'{sys.stdout is s} "
+  "{sys.is_finalizing()}\\n')\nsys.stdout = sys.stderr = W()")
+c("stderr flush fails", "import sys\nclass W:\n  def write(s, x): pass\n  def flush(s): 1 / 0\nsys.stderr = W()")
+c("stdout is no file", "import sys\nclass W: pass\nsys.stdout = W()")
+c("stderr is None, sys.exit", "import sys\nsys.stderr = None\nsys.exit('why\\udcff')")
+c("stderr closed", "import sys\nsys.stderr.close()\n1 / 0")
+c("atexit cleared", "import atexit\natexit._clear()\nf = open('a', 'w'); f.write('q')\nclass A:\n  def __del__(s): print('d', open)\na = A()")
+c("atexit run early", "import atexit\natexit.register(print, 1); atexit._run_exitfuncs(); print(2)\nf = open('a', 'w'); f.write('q')")
+c("atexit sees sys", "import atexit, sys\natexit.register(lambda: print(type(sys.stdout), sys.__interactivehook__.__name__, len(sys.modules) > 9))")
+c("thread joined, signal exits", "import signal, sys, threading, time\nsignal.signal(14, lambda *a: sys.exit(9)); signal.setitimer(0, 0.1)\n"
+  "threading.Thread(target=time.sleep, args=(0.4,)).start()")
+c("thread joined, interrupted", "import os, threading, time\nthreading.Thread(target=lambda: (time.sleep(0.1), os.kill(os.getpid(), 2), "
+  "time.sleep(0.2), print('t'))).start()")
+c("pool left open", "import multiprocessing as m\np = m.get_context('fork').Pool(2); print(p.map(abs, [-1]))")
+c("shared memory left", "from multiprocessing import shared_memory as s\na = s.SharedMemory('poold-left', create=True, size=9)")
+c("dump_traceback_later", "import faulthandler\nfaulthandler.dump_traceback_later(60)")
+c("fork in a thread, exit", "import os, sys, threading\ndef f():\n  p = os.fork()\n  if not p: sys.exit(4)\n  print(os.waitpid(p, 0)[1])\n"
+  "t = threading.Thread(target=f); t.start(); t.join()")
+for name, code in {"a file": "f = open('/dev/null')", "a socket": "import socket; s = socket.socket()", "a file in json":
+                   "import json; json.f = open('a', 'w'); json.f.write('q')", "a loop": "import asyncio; l = asyncio.new_event_loop()",
+                   "a process": "import subprocess; p = subprocess.Popen(['sleep', '0.1']); p.pid = 7; p.args = 1",
+                   "a coroutine": "async def f(): pass\nx = f()", "a folder": "import os; x = os.scandir('.'); next(x)",
+                   "a cycle": "class A: pass\na = A(); a.a = a; a.f = open('a', 'w'); a.f.write('x')"}.items():
+    cmd(f"-Wd {name} left", "-Wd", "-c", code)
+
+# -- What a module reads when it is imported
+
+c("logging: relativeCreated", "import logging, time\ntime.sleep(0.01); print(logging.LogRecord(*[''] * 4, *[None] * 3).relativeCreated < 5000)")
+script("multiprocessing: where it began", "import multiprocessing.process as p, os; print(p.ORIGINAL_DIR == os.getcwd())\n")
+script("path_importer_cache", "import sys; print(sys.path_importer_cache[__file__])\n")
+
+# -- Large
+
 c("memory error", "x = bytearray(1 << 60)")
 c("large argument list", "import sys; print(len(sys.argv), sum(map(len, sys.argv)))", *["y" * 1000] * 1000)
 c("large environment", "import os; print(sum(map(len, os.environ.values())) > 1_000_000)", env={f"B{i}": "x" * 100_000 for i in range(12)})
@@ -565,7 +637,7 @@ c("large environment", "import os; print(sum(map(len, os.environ.values())) > 1_
 
 @pytest.fixture(scope="module")
 def pair(start_poold, tmp_path_factory):
-    poold = start_poold("[pool:default]\nsize = 3\nmodules = json, numpy\n")
+    poold = start_poold("[pool:default]\nsize = 3\nmodules = json, logging, multiprocessing.process, numpy\n")
     return compare.Pair(poold, tmp_path_factory.mktemp("cases") / "here")
 
 
