@@ -389,11 +389,12 @@ static void hide_modules(PyObject *capsule) {
         PyErr_Clear();
 }
 
+/* The main thread has no frame any more. */
 static bool are_there_threads(void) {
         _cleanup_pyref_ PyObject *frames = PyObject_CallMethod(sys, "_current_frames", NULL);
 
         PyErr_Clear();
-        return !frames || PyObject_Size(frames) > 1;
+        return !frames || PyObject_Size(frames) > 0;
 }
 
 /* atexit's last one. Python will now flush the streams and begin to collect. */

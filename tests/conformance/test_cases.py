@@ -597,7 +597,7 @@ c("unraisablehook at the end", "import sys\nsys.unraisablehook = lambda u: print
   "class A:\n  def __del__(s): 1 / 0\na = A()")
 c("stdout replaced goes", "import sys\nclass W:\n  def write(s, x): sys.__stdout__.write('W' + x)\n  def flush(s): pass\n"
   "  def __del__(s): sys.__stdout__.write(f'del {sys.path}\\n')\nsys.stdout = W()\nprint('x')")
-c("flushed how often", "import sys\nclass W:\n  def write(s, x): pass\n  def flush(s): sys.__stderr__.write(f'{sys.stdout is s} "
+c("flushed how often", "import logging, sys\nclass W:\n  def write(s, x): pass\n  def flush(s): sys.__stderr__.write(f'{sys.stdout is s} "
   "{sys.is_finalizing()}\\n')\nsys.stdout = sys.stderr = W()")
 c("stderr flush fails", "import sys\nclass W:\n  def write(s, x): pass\n  def flush(s): 1 / 0\nsys.stderr = W()")
 c("stdout is no file", "import sys\nclass W: pass\nsys.stdout = W()")
