@@ -73,21 +73,6 @@ static PyObject *copy_modules(void) {
         return pyref_steal(&copy);
 }
 
-int finish_remember(void) {
-        gc = import_own("gc");
-        sys = import_own("sys");
-        builtins = import_own("builtins");
-        if (!gc || !sys || !builtins || leftovers_init(gc, sys, builtins) < 0)
-                return -1;
-        if (!call(gc, "collect"))
-                return -1;
-        modules_before = copy_modules();
-        files_before = leftovers_list_files();
-        if (!modules_before || !files_before)
-                return -1;
-        return freeze();
-}
-
 /* Calls a function of sys with one argument. */
 static void call_sys(const char *name, PyObject *argument) {
         _cleanup_pyref_ PyObject *done = PyObject_CallMethod(sys, name, "O", argument);
@@ -96,28 +81,45 @@ static void call_sys(const char *name, PyObject *argument) {
                 PyErr_Clear();
 }
 
+/* While what the pool has brought does its own at the end, the script's trace and profile functions are put away. */
+static PyObject *trace, *profile;
+
+static void hide_from_tracing(void) {
+        trace = PyObject_CallMethod(sys, "gettrace", NULL);
+        profile = PyObject_CallMethod(sys, "getprofile", NULL);
+        if (trace && trace != Py_None)
+                call_sys("settrace", Py_None);
+        if (profile && profile != Py_None)
+                call_sys("setprofile", Py_None);
+        PyErr_Clear();
+}
+
+static void trace_again(void) {
+        if (trace && trace != Py_None)
+                call_sys("settrace", trace);
+        if (profile && profile != Py_None)
+                call_sys("setprofile", profile);
+        Py_CLEAR(trace);
+        Py_CLEAR(profile);
+}
+
 /*
  * Py_FinalizeEx() has threading wait for its threads, if that has been imported. Where it was a module of the pool that
- * did, the script's trace and profile functions must not see that: we do it before, and leave nothing to call later.
+ * did, the script must not see that: we do it before, and leave nothing to call later.
  */
 static void wait_unseen(void) {
         PyObject *threading = PyDict_GetItemString(PyImport_GetModuleDict(), "threading"); /* borrowed */
-        bool is_hidden = threading && PyDict_GetItemString(modules_before, "threading") == threading;
-        _cleanup_pyref_ PyObject *trace = is_hidden ? PyObject_CallMethod(sys, "gettrace", NULL) : NULL;
-        _cleanup_pyref_ PyObject *profile = is_hidden ? PyObject_CallMethod(sys, "getprofile", NULL) : NULL;
 
-        if (!trace || !profile || (trace == Py_None && profile == Py_None)) {
-                PyErr_Clear();
+        if (!threading || PyDict_GetItemString(modules_before, "threading") != threading)
                 return;
+        hide_from_tracing();
+        if ((trace && trace != Py_None) || (profile && profile != Py_None)) {
+                if (!call(threading, "_shutdown"))
+                        PyErr_WriteUnraisable(threading);
+                PyObject_SetAttrString(threading, "_shutdown", (PyObject *)&PyDict_Type);
+                PyErr_Clear();
         }
-        call_sys("settrace", Py_None);
-        call_sys("setprofile", Py_None);
-        if (!call(threading, "_shutdown"))
-                PyErr_WriteUnraisable(threading);
-        PyObject_SetAttrString(threading, "_shutdown", (PyObject *)&PyDict_Type);
-        call_sys("settrace", trace);
-        call_sys("setprofile", profile);
-        PyErr_Clear();
+        trace_again();
 }
 
 /* --- Steps inside of Py_FinalizeEx(), the last one first --- */
@@ -261,6 +263,7 @@ static PyObject *last_at_exit(PyObject *self, PyObject *none) {
         (void)self;
         (void)none;
         if (has_begun) {
+                trace_again();
                 has_threads = are_there_threads();
                 if (streams_watch_flush() == 0)
                         plant(PyModule_GetDict(sys), "__interactivehook__", hide_modules);
@@ -269,19 +272,50 @@ static PyObject *last_at_exit(PyObject *self, PyObject *none) {
         Py_RETURN_NONE;
 }
 
+/* atexit's last one of the script's own: those of the pool's modules follow. */
+static PyObject *script_at_exit(PyObject *self, PyObject *none) {
+        (void)self;
+        (void)none;
+        if (has_begun)
+                hide_from_tracing();
+        Py_RETURN_NONE;
+}
+
 /* Before 3.10 what atexit calls is kept by the module itself, of which there must be no second one. */
 static bool can_hide_atexit(void) {
         return PyLong_AsUnsignedLong(PySys_GetObject("hexversion")) >= 0x030a0000;
 }
 
-int finish_watch(void) {
-        static PyMethodDef method = { "poold", last_at_exit, METH_NOARGS, NULL };
-        _cleanup_pyref_ PyObject *atexit = NULL, *function = PyCFunction_New(&method, NULL), *done = NULL;
+static int register_at_exit(PyMethodDef *method) {
+        _cleanup_pyref_ PyObject *atexit = NULL, *function = PyCFunction_New(method, NULL), *done = NULL;
 
         atexit = can_hide_atexit() ? import_own("atexit") : PyImport_ImportModule("atexit");
         if (atexit && function)
                 done = PyObject_CallMethod(atexit, "register", "O", function);
         return done ? 0 : -1;
+}
+
+int finish_watch(void) {
+        static PyMethodDef method = { "poold", last_at_exit, METH_NOARGS, NULL };
+
+        return register_at_exit(&method);
+}
+
+int finish_remember(void) {
+        static PyMethodDef method = { "poold", script_at_exit, METH_NOARGS, NULL };
+
+        gc = import_own("gc");
+        sys = import_own("sys");
+        builtins = import_own("builtins");
+        if (!gc || !sys || !builtins || leftovers_init(gc, sys, builtins) < 0)
+                return -1;
+        if (!call(gc, "collect"))
+                return -1;
+        modules_before = copy_modules();
+        files_before = leftovers_list_files();
+        if (!modules_before || !files_before || register_at_exit(&method) < 0)
+                return -1;
+        return freeze();
 }
 
 int finish_run(void) {

@@ -6,7 +6,8 @@
  *
  * To get at the right moments, places that Python clears at its end hold a capsule whose destructor is ours:
  *
- *     atexit                                    the first function registered, and so the last called
+ *     atexit                                    the first function registered, and so the last called; and one behind
+ *                                               those of the pool's modules, which no trace function of the script sees
  *     sys.stdout and .stderr                    flushed through us, for the status
  *     sys.__interactivehook__                   just before all modules are removed: we do that, and hold the pool's
  *     a module that was imported last           just before modules that are still held are cleared, one by one
