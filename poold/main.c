@@ -17,6 +17,7 @@
 #include "lib/fd.h"
 #include "lib/log.h"
 #include "listener.h"
+#include "live_pool.h"
 #include "loop.h"
 #include "server.h"
 #include "systemd.h"

@@ -13,6 +13,7 @@
 #include "captured.h"
 #include "environment.h"
 #include "finish.h"
+#include "linecache.h"
 #include "options.h"
 #include "script.h"
 #include "shadow.h"
@@ -47,6 +48,15 @@ static char *print_to_string(void) {
         Py_XDECREF(value);
         Py_XDECREF(traceback);
         return bytes ? strdup(PyBytes_AsString(bytes)) : NULL;
+}
+
+const char *python_executable(void) {
+        PyObject *path = PySys_GetObject("executable"); /* borrowed */
+        _cleanup_pyref_ PyObject *bytes = path && path != Py_None ? PyUnicode_EncodeFSDefault(path) : NULL;
+        char *copy = bytes ? strdup(PyBytes_AsString(bytes)) : NULL;
+
+        PyErr_Clear();
+        return copy ? copy : "python3";
 }
 
 static int extend_path(const struct wire_strv *path) {
@@ -89,7 +99,7 @@ static int warm_up(void) {
         /* Its first call makes the types of the syntax tree, 0.7 ms. */
         code = builtins ? PyObject_CallMethod(builtins, "compile", "sss", source, "<poold>", "exec") : NULL;
         if (!code || !globals || PyDict_SetItemString(globals, "__name__", Py_None) < 0 ||
-            PyDict_SetItemString(globals, "__builtins__", builtins) < 0) /* which 3.9 does not add by itself */
+            PyDict_SetItemString(globals, "__builtins__", builtins) < 0) /* 3.9 does not put it there */
                 return -1;
         result = PyEval_EvalCode(code, globals, globals);
         return result ? 0 : -1;
@@ -164,6 +174,12 @@ static int check_module(const char *name, struct decline *why) {
         return 0;
 }
 
+static int compile_command(struct python_run *run, struct decline *why) {
+        int r = script_compile_command(run->args.target, &run->code, why);
+
+        return r == 0 ? linecache_register(run->code, run->args.target) : r;
+}
+
 int python_prepare(struct python_run *run, const struct wire_strv *env, struct decline *why) {
         int r;
 
@@ -178,7 +194,7 @@ int python_prepare(struct python_run *run, const struct wire_strv *env, struct d
                 r = script_compile_file(run->args.target, run->args.skip_first_line, &run->code, &run->filename,
                                         why);
         else if (r == 0 && run->args.kind == PYARGS_COMMAND)
-                r = script_compile_command(run->args.target, &run->code, why);
+                r = compile_command(run, why);
         else if (r == 0 && run->args.kind == PYARGS_MODULE)
                 r = check_module(run->args.target, why);
         if (r < 0)
