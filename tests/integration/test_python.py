@@ -218,10 +218,3 @@ def test_python_that_cannot_load_the_host(poold, tmp_path):
     poold.wait_log("ended unasked")
     assert "No module named 'nothing'" in poold.log
     harness.eventually("a degraded pool", lambda: poold.pool()["state"] == "degraded")
-
-
-def test_worker_shows_the_pythons_name(poold, python):
-    poold.start(f"[pool:default]\nsize = 1\npython = {python}\noptions = -bb -X dev\n")
-    pid, = poold.workers("idle")
-    words = open(f"/proc/{pid}/cmdline").read().split("\0")
-    assert words[0] == python and words[1:-2] == ["-b", "-b", "-Xdev"] and words[-2].endswith("/worker.py")
