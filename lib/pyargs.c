@@ -3,7 +3,7 @@
 #include <string.h>
 
 enum act {
-        NEVER, /* prints something instead of running, or while it starts; or is a prompt; or does not exist */
+        NEVER, /* prints something instead of running, or while it starts; or does not exist */
         LATE,
         START,
 };
@@ -15,8 +15,8 @@ static const struct {
 } options[] = {
         { 'B', LATE },  { 'E', START }, { 'I', START }, { 'O', START }, { 'P', LATE },
         { 'R', START }, { 'S', START }, { 'W', LATE },  { 'X', LATE },  { 'b', START },
-        { 'c', LATE },  { 'd', START }, { 'm', LATE },  { 'q', LATE },  { 's', START },
-        { 't', LATE },  { 'u', LATE },  { 'v', NEVER }, { 'x', LATE },
+        { 'c', LATE },  { 'd', START }, { 'i', LATE },  { 'm', LATE },  { 'q', LATE },
+        { 's', START }, { 't', LATE },  { 'u', LATE },  { 'v', NEVER }, { 'x', LATE },
 };
 
 /* Those of -X that do something when the interpreter starts. All others only show in sys._xoptions, faulthandler apart. */
@@ -140,6 +140,9 @@ static void apply(const struct pyargs_option *option, struct pyargs *args) {
                 break;
         case 'd':
                 start->debug++;
+                break;
+        case 'i':
+                args->interactive++;
                 break;
         case 'q':
                 args->quiet++;

@@ -37,6 +37,7 @@ struct pyargs {
         bool unbuffered;
         bool dont_write_bytecode;
         unsigned quiet;
+        unsigned interactive; /* -i */
         bool skip_first_line;
         bool safe_path; /* -P, or -I's */
         struct pyargs_start start;

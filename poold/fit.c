@@ -26,12 +26,13 @@ static const char *const import_time[] = {
  * Of them, those whose effect a worker that was started without them has all the same, see options.c: as long as they
  * are not set for the pool.
  */
-static const char *const late[] = { "PYTHONFAULTHANDLER", "PYTHONIOENCODING", "PYTHONPATH", "PYTHONSAFEPATH",
-                                    "PYTHONWARNINGS" };
+static const char *const late[] = { "PYTHONFAULTHANDLER", "PYTHONINSPECT",  "PYTHONIOENCODING",
+                                    "PYTHONPATH",         "PYTHONSAFEPATH", "PYTHONWARNINGS" };
 
 /* And those for which the pool's value does not matter, since it is not used, undone, or read when it is needed. */
 static const char *const never_early[] = { "PYTHONASYNCIODEBUG", "PYTHONBREAKPOINT", "PYTHONDONTWRITEBYTECODE",
-                                           "PYTHONSTARTUP", "PYTHONUNBUFFERED" };
+                                           "PYTHONSTARTUP",      "PYTHONUNBUFFERED", "PYTHON_BASIC_REPL",
+                                           "PYTHON_HISTORY" };
 
 struct fit {
         struct fit_settings settings;
@@ -213,7 +214,7 @@ static int check_interpreter(const struct fit *fit, const struct proto_run *run,
         folder = activated_by(run);
         if (folder)
                 return decline(ret_miss, "interpreter", "%.150s is activated, and no pool has its interpreter",
-                            folder);
+                               folder);
         return decline(ret_miss, "interpreter", "all pools are for environments, and none is activated");
 }
 
@@ -245,18 +246,7 @@ static int check_environment(const struct fit *fit, const struct proto_run *run,
         return 0;
 }
 
-/* Is the script to be typed by a person? @fds has the client's fds, in the order of their numbers' list. */
-static bool reads_terminal(const struct proto_run *run, const int *fds) {
-        if (run->terminal_numbers.count && wire_u64v_at(&run->terminal_numbers, 0) == STDIN_FILENO)
-                return true;
-        for (uint32_t i = 0; i < run->fd_numbers.count; i++)
-                if (wire_u64v_at(&run->fd_numbers, i) == STDIN_FILENO)
-                        return isatty(fds[i]);
-        return false;
-}
-
-static int check_arguments(const struct fit *fit, const struct proto_run *run, const int *fds,
-                           struct decline *ret_miss) {
+static int check_arguments(const struct fit *fit, const struct proto_run *run, struct decline *ret_miss) {
         char **argv = wire_strv_to_array(&run->argv, 0);
         struct pyargs args;
         int r = 0;
@@ -269,8 +259,6 @@ static int check_arguments(const struct fit *fit, const struct proto_run *run, c
                 r = decline(ret_miss, "options",
                             "the options that act at the interpreter's start are not the pool's%s",
                             fit->n_options ? "" : ", which has none");
-        else if (args.kind == PYARGS_STDIN && reads_terminal(run, fds))
-                r = decline(ret_miss, "interactive", "the interactive interpreter is not kept warm");
         free(argv);
         return r;
 }
@@ -298,11 +286,11 @@ static int check_process(const struct fit *fit, const struct proto_run *run, str
         return 0;
 }
 
-int fit_check(const struct fit *fit, const struct proto_run *run, const int *fds, struct decline *ret_miss) {
+int fit_check(const struct fit *fit, const struct proto_run *run, struct decline *ret_miss) {
         int r = check_interpreter(fit, run, ret_miss);
 
         if (r == 0)
-                r = check_arguments(fit, run, fds, ret_miss);
+                r = check_arguments(fit, run, ret_miss);
         if (r == 0)
                 r = check_process(fit, run, ret_miss);
         return r ? r : check_environment(fit, run, ret_miss);

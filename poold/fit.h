@@ -30,5 +30,5 @@ struct fit *fit_free(struct fit *fit);
  */
 bool fit_has_interpreter(const struct fit *fit, const struct proto_run *run);
 
-/* Compares. Returns 0: fits; DECLINED and *ret_miss; or -ENOMEM. @fds are the run's fds (borrowed). */
-int fit_check(const struct fit *fit, const struct proto_run *run, const int *fds, struct decline *ret_miss);
+/* Compares. Returns 0: fits; DECLINED and *ret_miss; or -ENOMEM. */
+int fit_check(const struct fit *fit, const struct proto_run *run, struct decline *ret_miss);

@@ -168,26 +168,33 @@ static int parse_arguments(const struct proto_run *context, struct python_run *r
         return 0;
 }
 
-/* The client's standard input, which may lie anywhere in @fds; -1 if it is closed there. */
-static int find_stdin(const struct fdset *fds, const struct proto_run *context) {
-        for (uint32_t i = 0; i < context->terminal_numbers.count; i++)
-                if (wire_u64v_at(&context->terminal_numbers, i) == STDIN_FILENO)
-                        return fds->fds[PROTO_RUN_FD_FIRST + context->fd_numbers.count];
-        for (uint32_t i = 0; i < context->fd_numbers.count; i++)
-                if (wire_u64v_at(&context->fd_numbers, i) == STDIN_FILENO)
+/* The fd that has @number at the client, which may lie anywhere in @fds; -1 if it has none. */
+static int find_fd(const struct fdset *fds, const struct proto_run *context, int number) {
+        const struct wire_u64v *const terminals = &context->terminal_numbers, *const numbers =
+                                                                                      &context->fd_numbers;
+
+        for (uint32_t i = 0; number >= 0 && i < terminals->count; i++)
+                if (wire_u64v_at(terminals, i) == (uint64_t)number)
+                        return fds->fds[PROTO_RUN_FD_FIRST + numbers->count];
+        for (uint32_t i = 0; number >= 0 && i < numbers->count; i++)
+                if (wire_u64v_at(numbers, i) == (uint64_t)number)
                         return fds->fds[PROTO_RUN_FD_FIRST + i];
         return -1;
 }
 
-/* A folder is an error at python3's start, and a terminal to read the program from is a prompt. */
-static int check_stdin(const struct python_run *run, int fd, struct decline *why) {
+/* What python3 would read from. A folder as standard input is an error at its start. */
+static int find_inputs(struct python_run *run, const struct fdset *fds, const struct proto_run *context,
+                       struct decline *why) {
         struct stat st;
 
-        if (fd >= 0 && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+        run->input = find_fd(fds, context, STDIN_FILENO);
+        run->script_input = -1;
+        if (run->args.kind == PYARGS_SCRIPT)
+                run->script_input = find_fd(fds, context, script_fd_number(run->args.target));
+        if (run->input >= 0 && fstat(run->input, &st) == 0 && S_ISDIR(st.st_mode))
                 return decline(why, "stdin", "standard input is a folder");
-        if (run->args.kind == PYARGS_STDIN && (fd < 0 || isatty(fd)))
-                return decline(why, "stdin", "the program is to be read from %s",
-                               fd < 0 ? "nowhere" : "a terminal");
+        if (run->args.kind == PYARGS_STDIN && run->input < 0)
+                return decline(why, "stdin", "the program is to be read from nowhere");
         return 0;
 }
 
@@ -209,7 +216,7 @@ static int prepare(struct message *message, struct proto_run *context, struct py
                 r = descriptors_lift(&message->fds, &context->fd_numbers, &context->terminal_numbers,
                                      context->terminal == PROTO_TERMINAL_NONE ? 1 : 2, why);
         if (r == 0)
-                r = check_stdin(run, find_stdin(&message->fds, context), why);
+                r = find_inputs(run, &message->fds, context, why);
         if (r == 0)
                 r = context_adopt(context, message->fds.fds[PROTO_RUN_FD_CWD], why);
         return r ? r : python_prepare(run, &context->env, why);

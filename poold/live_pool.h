@@ -43,8 +43,7 @@ uint64_t live_pool_turn(struct live_pool *pool, uint32_t n_spawns);
 bool live_pool_has_interpreter(const struct live_pool *pool, const struct proto_run *run);
 
 /* As fit_check(). */
-int live_pool_check(const struct live_pool *pool, const struct proto_run *run, const int *fds,
-                    struct decline *ret_miss);
+int live_pool_check(const struct live_pool *pool, const struct proto_run *run, struct decline *ret_miss);
 
 /* Would live_pool_assign() find a worker now? Returns 0, or POOL_EMPTY and why. */
 int live_pool_check_idle(const struct live_pool *pool, struct decline *ret_miss);

@@ -11,10 +11,13 @@
 
 #include "capture.h"
 #include "environment.h"
+#include "pyversion.h"
 #include "shadow.h"
 
 /* Where they are in sys.flags, of 3.9 and later: new ones have only been added behind. */
 enum {
+        FLAG_INSPECT = 1,
+        FLAG_INTERACTIVE = 2,
         FLAG_DONT_WRITE_BYTECODE = 4,
         FLAG_QUIET = 10,
         FLAG_SAFE_PATH = 16, /* 3.11; before it, there may be another one */
@@ -274,13 +277,8 @@ static Py_ssize_t count_flags(PyObject *flags) {
         return count ? PyLong_AsSsize_t(count) : -1;
 }
 
-/* -P came with 3.11. */
-static bool has_safe_path(PyObject *flags) {
-        return PyObject_HasAttrString(flags, "safe_path");
-}
-
 /* sys.flags anew, since it cannot be changed. */
-static int adopt_flags(const struct pyargs *args, bool dont_write_bytecode, bool safe_path) {
+static int adopt_flags(const struct pyargs *args, long inspect, bool dont_write_bytecode, bool safe_path) {
         PyObject *before = PySys_GetObject("flags"); /* borrowed */
         _cleanup_pyref_ PyObject *flags = PyStructSequence_New(Py_TYPE(before));
         Py_ssize_t n_flags = count_flags(before);
@@ -294,15 +292,17 @@ static int adopt_flags(const struct pyargs *args, bool dont_write_bytecode, bool
                 PyStructSequence_SetItem(flags, i, value);
         }
         if (set_flag(flags, FLAG_DONT_WRITE_BYTECODE, PyLong_FromLong(dont_write_bytecode)) < 0 ||
+            set_flag(flags, FLAG_INSPECT, PyLong_FromLong(inspect)) < 0 ||
+            set_flag(flags, FLAG_INTERACTIVE, PyLong_FromLong((long)args->interactive)) < 0 ||
             set_flag(flags, FLAG_QUIET, PyLong_FromLong((long)args->quiet)) < 0)
                 return -1;
-        if (has_safe_path(before) && set_flag(flags, FLAG_SAFE_PATH, PyBool_FromLong(safe_path)) < 0)
+        if (pyversion() >= PYVERSION_3_11 && set_flag(flags, FLAG_SAFE_PATH, PyBool_FromLong(safe_path)) < 0)
                 return -1;
         return PySys_SetObject("flags", flags);
 }
 
 static int check_safe_path(const struct pyargs *args, struct decline *why) {
-        if (args->safe_path && !args->start.isolated && !has_safe_path(PySys_GetObject("flags")))
+        if (args->safe_path && !args->start.isolated && pyversion() < PYVERSION_3_11)
                 return decline(why, "options", "-P is not an option of this interpreter");
         return 0;
 }
@@ -414,16 +414,16 @@ static const char *late_variable_of(const struct variables *variables, const cha
         return ours && *ours ? NULL : variable_of(variables, name);
 }
 
-/* _Py_get_env_flag() of CPython: "0" is false, what is no number is true. */
-static bool is_flag(const char *value) {
+/* _Py_get_env_flag() of CPython: how often the option that does the same would have to be given. */
+static long count_of(const char *value) {
         long number;
         char *end;
 
         if (!value)
-                return false;
+                return 0;
         errno = 0;
         number = strtol(value, &end, 10);
-        return *end || errno || number != 0;
+        return *end || errno || number < 0 ? 1 : number;
 }
 
 /* "ENCODING:ERRORS", both of which may be left out. */
@@ -452,10 +452,13 @@ static int parse_encoding(const char *variable, struct stream_settings *settings
 
 static int adopt_sys(const struct pyargs *args, char *const *argv, int argc, const struct variables *variables) {
         bool dont_write_bytecode =
-                args->dont_write_bytecode || is_flag(variable_of(variables, "PYTHONDONTWRITEBYTECODE"));
+                args->dont_write_bytecode || count_of(variable_of(variables, "PYTHONDONTWRITEBYTECODE"));
         bool safe_path = args->safe_path || variable_of(variables, "PYTHONSAFEPATH");
+        long inspect = count_of(variable_of(variables, "PYTHONINSPECT"));
 
-        if (adopt_x_options(argv, argc) < 0 || adopt_flags(args, dont_write_bytecode, safe_path) < 0 ||
+        if (inspect < (long)args->interactive)
+                inspect = (long)args->interactive;
+        if (adopt_x_options(argv, argc) < 0 || adopt_flags(args, inspect, dont_write_bytecode, safe_path) < 0 ||
             PySys_SetObject("dont_write_bytecode", dont_write_bytecode ? Py_True : Py_False) < 0)
                 return -1;
         if (has_x_option("faulthandler") || late_variable_of(variables, "PYTHONFAULTHANDLER"))
@@ -469,7 +472,8 @@ int options_adopt(const struct pyargs *args, char *const *argv, int argc, const 
         int r;
 
         *ret_streams = (struct stream_settings){
-                .unbuffered = args->unbuffered || is_flag(variable_of(&variables, "PYTHONUNBUFFERED")),
+                .interactive = args->interactive,
+                .unbuffered = args->unbuffered || count_of(variable_of(&variables, "PYTHONUNBUFFERED")),
         };
         r = parse_encoding(late_variable_of(&variables, "PYTHONIOENCODING"), ret_streams, why);
         if (r == 0)

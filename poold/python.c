@@ -12,12 +12,11 @@
 
 #include "captured.h"
 #include "environment.h"
+#include "execute.h"
 #include "finish.h"
 #include "linecache.h"
 #include "options.h"
-#include "script.h"
 #include "shadow.h"
-#include "streams.h"
 
 void python_failure_fini(struct python_failure *failure) {
         free(failure->module);
@@ -136,19 +135,14 @@ int python_preload(const struct proto_setup *setup, struct python_failure *ret_f
         return r;
 }
 
-/* Do the interpreter's options forbid sys.path[0]? */
-static bool has_safe_path(void) {
+/* sys.flags.NAME; 0 if there is none. */
+static long flag_of(const char *name) {
         PyObject *flags = PySys_GetObject("flags"); /* borrowed */
-        _cleanup_pyref_ PyObject *safe = PyObject_GetAttrString(flags, "safe_path");
-        int is_safe;
+        _cleanup_pyref_ PyObject *flag = PyObject_GetAttrString(flags, name);
+        long value = flag ? PyLong_AsLong(flag) : 0;
 
-        if (!safe) {
-                PyErr_Clear();
-                safe = PyObject_GetAttrString(flags, "isolated");
-        }
-        is_safe = safe ? PyObject_IsTrue(safe) : 0;
         PyErr_Clear();
-        return is_safe > 0;
+        return value;
 }
 
 static char *current_folder(void) {
@@ -157,12 +151,18 @@ static char *current_folder(void) {
         return getcwd(path, sizeof(path)) ? strdup(path) : NULL;
 }
 
-static char *first_folder(const struct pyargs *args) {
-        if (has_safe_path())
+/* For sys.path; NULL for none. @input is the fd that the script's name stands for now, or -1. malloc()ed. */
+static char *first_folder(const struct pyargs *args, int input) {
+        char path[32];
+
+        if (flag_of("safe_path") || flag_of("isolated"))
                 return NULL;
         if (args->kind == PYARGS_MODULE)
                 return current_folder();
-        return args->kind == PYARGS_COMMAND ? strdup("") : script_folder(args->target);
+        if (args->kind == PYARGS_COMMAND)
+                return strdup("");
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", input);
+        return script_folder(input < 0 ? args->target : path);
 }
 
 /* runpy warns of a submodule that its package has imported, which here the pool may have done. */
@@ -180,23 +180,62 @@ static int compile_command(struct python_run *run, struct decline *why) {
         return r == 0 ? linecache_register(run->code, run->args.target) : r;
 }
 
+/* A package is in sys.path[0] itself, whatever the options say. */
+static int prepare_path(struct python_run *run, struct decline *why) {
+        _cleanup_pyref_ PyObject *path = NULL;
+
+        if (!run->script.importer) {
+                run->folder = first_folder(&run->args, run->script_input);
+                return run->folder ? shadow_check(run->folder, why) : 0;
+        }
+        path = PyUnicode_EncodeFSDefault(run->script.filename);
+        if (!path)
+                return -1;
+        run->folder = strdup(PyBytes_AsString(path));
+        return run->script.is_archive ? shadow_check_archive(run->script.importer, why)
+                                      : shadow_check(run->folder, why);
+}
+
+static int prepare_program(struct python_run *run, struct decline *why) {
+        switch (run->args.kind) {
+        case PYARGS_SCRIPT:
+                return script_prepare(run->args.target, run->script_input, run->args.skip_first_line, &run->script,
+                                      why);
+        case PYARGS_COMMAND:
+                return compile_command(run, why);
+        case PYARGS_MODULE:
+                return check_module(run->args.target, why);
+        default:
+                return 0;
+        }
+}
+
+static int prepare_prompt(struct python_run *run, struct decline *why) {
+        run->prompt = (struct prompt){
+                .has_program = run->args.kind != PYARGS_STDIN,
+                .is_forced = run->args.interactive,
+                .is_quiet = run->args.quiet,
+                .inspects = flag_of("inspect"),
+                .has_site = !flag_of("no_site"),
+                .is_isolated = flag_of("isolated"),
+                .ignores_environment = flag_of("ignore_environment"),
+        };
+        return prompt_check(&run->prompt, run->input, why);
+}
+
 int python_prepare(struct python_run *run, const struct wire_strv *env, struct decline *why) {
         int r;
 
-        run->code = run->filename = NULL;
         run->folder = NULL;
+        run->script = (struct script){ 0 };
+        run->code = NULL;
         r = options_adopt(&run->args, run->argv, run->argc, env, &run->streams, why);
         if (r == 0)
-                run->folder = first_folder(&run->args);
-        if (run->folder)
-                r = shadow_check(run->folder, why);
-        if (r == 0 && run->args.kind == PYARGS_SCRIPT)
-                r = script_compile_file(run->args.target, run->args.skip_first_line, &run->code, &run->filename,
-                                        why);
-        else if (r == 0 && run->args.kind == PYARGS_COMMAND)
-                r = compile_command(run, why);
-        else if (r == 0 && run->args.kind == PYARGS_MODULE)
-                r = check_module(run->args.target, why);
+                r = prepare_prompt(run, why);
+        if (r == 0)
+                r = prepare_program(run, why);
+        if (r == 0)
+                r = prepare_path(run, why);
         if (r < 0)
                 PyErr_Print();
         return r;
@@ -232,13 +271,18 @@ static int set_arguments(const struct python_run *run) {
         return original ? PySys_SetObject("orig_argv", original) : -1;
 }
 
-static int set_path(const struct python_run *run) {
-        PyObject *cache = PySys_GetObject("path_importer_cache"); /* borrowed */
+static int set_path(struct python_run *run) {
+        PyObject *cache = PySys_GetObject("path_importer_cache"), *name = run->script.filename; /* borrowed */
         _cleanup_pyref_ PyObject *entry = NULL;
 
         /* python3 asks whether its script is an archive or a folder, and remembers that it is none. */
-        if (run->filename && cache && PyDict_Check(cache) && PyDict_SetItem(cache, run->filename, Py_None) < 0)
+        if (name && !run->script.importer && cache && PyDict_Check(cache) &&
+            PyDict_SetItem(cache, name, Py_None) < 0)
                 return -1;
+        if (run->folder && run->script_input >= 0) {
+                free(run->folder);
+                run->folder = first_folder(&run->args, -1);
+        }
         if (!run->folder)
                 return 0;
         entry = PyUnicode_DecodeFSDefault(run->folder);
@@ -258,7 +302,7 @@ static int ignore_signals(uint64_t ignored) {
         return PyErr_Occurred() ? -1 : 0;
 }
 
-static int become(const struct python_run *run, const struct proto_run *context) {
+static int become(struct python_run *run, const struct proto_run *context) {
         int r;
 
         r = environment_adopt(&context->env);
@@ -273,165 +317,89 @@ static int become(const struct python_run *run, const struct proto_run *context)
                 return -1;
         if (ignore_signals(context->ignored_signals) < 0 || set_arguments(run) < 0)
                 return -1;
-        return set_path(run);
-}
-
-/* __main__'s names as pymain_run_file() sets them. */
-static int set_main(PyObject *globals, PyObject *filename, bool has_loader) {
-        _cleanup_pyref_ PyObject *external = NULL, *loader = NULL;
-
-        if (PyDict_SetItemString(globals, "__file__", filename) < 0 ||
-            PyDict_SetItemString(globals, "__cached__", Py_None) < 0)
+        prompt_import_readline(&run->prompt);
+        if (set_path(run) < 0)
                 return -1;
-        if (!has_loader)
-                return 0;
-        external = PyImport_ImportModule("_frozen_importlib_external");
-        loader = external ? PyObject_CallMethod(external, "SourceFileLoader", "sO", "__main__", filename) : NULL;
-        return loader ? PyDict_SetItemString(globals, "__loader__", loader) : -1;
+        prompt_greet(&run->prompt);
+        return 0;
 }
 
-static void unset_main(PyObject *globals) {
-        PyObject *type, *value, *traceback;
-
-        PyErr_Fetch(&type, &value, &traceback);
-        PyDict_DelItemString(globals, "__file__");
-        PyDict_DelItemString(globals, "__cached__");
-        PyErr_Clear();
-        PyErr_Restore(type, value, traceback);
+/* pymain_run_file(), for what is to be opened only now. */
+static void run_stream(const struct python_run *run, struct execution *execution, struct execution_file *file,
+                       PyObject *globals) {
+        file->stream = script_open(&run->script, run->args.skip_first_line);
+        if (file->stream)
+                execute_file(execution, file, globals);
+        else
+                execution->code = 2;
 }
 
-static int exit_status(int code) {
-        return (code & 0xff) << 8;
+static void run_script(const struct python_run *run, struct execution *execution, PyObject *globals) {
+        const struct script *script = &run->script;
+        _cleanup_pyref_ PyObject *path = PyUnicode_EncodeFSDefault(script->filename);
+        struct execution_file file = {
+                .name = script->filename,
+                .path = path ? PyBytes_AsString(path) : "",
+                .loader = script->form == SCRIPT_BYTECODE ? "SourcelessFileLoader" : "SourceFileLoader",
+                .code = script->code,
+        };
+
+        if (!path)
+                execution_fail(execution);
+        else if (script->form == SCRIPT_PACKAGE)
+                execute_module(execution, "__main__", false);
+        else if (script->form == SCRIPT_STREAM)
+                run_stream(run, execution, &file, globals);
+        else
+                execute_file(execution, &file, globals);
 }
 
-/* What sys.exit() has been given for a message goes to sys.stderr, or to C's where there is none. */
-static void print_exit_code(PyObject *code) {
-        PyObject *err = PySys_GetObject("stderr"); /* borrowed */
-        _cleanup_pyref_ PyObject *text = NULL, *bytes = NULL;
+static void run_stdin(const struct python_run *run, struct execution *execution, PyObject *globals) {
+        _cleanup_pyref_ PyObject *name = PyUnicode_FromString("<stdin>");
+        const struct execution_file file = { .name = name, .path = "<stdin>", .stream = stdin };
 
-        if (err && err != Py_None) {
-                PyFile_WriteObject(code, err, Py_PRINT_RAW);
-        } else {
-                text = PyObject_Str(code);
-                bytes = text ? PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace") : NULL;
-                if (bytes)
-                        fwrite(PyBytes_AsString(bytes), 1, (size_t)PyBytes_Size(bytes), stderr);
-                fflush(stderr);
-        }
-        PyErr_Clear();
-        PySys_WriteStderr("\n");
+        if (prompt_is_interactive(&run->prompt))
+                prompt_run(&run->prompt, execution);
+        else if (name)
+                execute_file(execution, &file, globals);
+        else
+                execution_fail(execution);
 }
 
-/* _Py_HandleSystemExit(): the code of the SystemExit that is set, which is cleared. */
-static int handle_exit(void) {
-        PyObject *type, *value, *traceback;
-        _cleanup_pyref_ PyObject *code = NULL;
-        int status = 0;
+static void run_kind(const struct python_run *run, struct execution *execution) {
+        PyObject *main = PyImport_AddModule("__main__"); /* borrowed */
+        _cleanup_pyref_ PyObject *globals = main ? PyModule_GetDict(main) : NULL;
 
-        fflush(stdout);
-        PyErr_Fetch(&type, &value, &traceback);
-        if (value && PyExceptionInstance_Check(value))
-                code = PyObject_GetAttrString(value, "code");
-        if (!code) {
-                PyErr_Clear();
-                code = value;
-                Py_XINCREF(code);
-        }
-        if (code && PyLong_Check(code)) {
-                status = (int)PyLong_AsLong(code);
-        } else if (code && code != Py_None) {
-                print_exit_code(code);
-                status = 1;
-        }
-        PyErr_Clear();
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(traceback);
-        return exit_status(status);
+        Py_XINCREF(globals);
+        if (!globals)
+                execution_fail(execution);
+        else if (run->args.kind == PYARGS_MODULE)
+                execute_module(execution, run->args.target, true);
+        else if (run->args.kind == PYARGS_COMMAND)
+                execute_code(execution, run->code, globals);
+        else if (run->args.kind == PYARGS_SCRIPT)
+                run_script(run, execution, globals);
+        else
+                run_stdin(run, execution, globals);
 }
 
-/* exit_sigint(): python3 sends itself SIGINT, and exits if that is blocked. */
-static int interrupted_status(void) {
-        sigset_t blocked;
-
-        pthread_sigmask(SIG_SETMASK, NULL, &blocked);
-        return sigismember(&blocked, SIGINT) ? exit_status(128 + SIGINT) : SIGINT;
-}
-
-/* The wait status that the exception that is set ends the process with. It is printed, if it is to be, and
- * cleared. */
-static int handle_exception(void) {
-        int status = exit_status(1);
-
-        if (PyErr_ExceptionMatches(PyExc_SystemExit))
-                return handle_exit();
-        if (PyErr_Occurred() == PyExc_KeyboardInterrupt)
-                status = interrupted_status();
-        PyErr_Print();
-        return status;
-}
-
-static int run_code(PyObject *code, PyObject *globals) {
-        PyObject *result;
-
-        if (!code)
-                return handle_exception();
-        result = PyEval_EvalCode(code, globals, globals);
-        Py_XDECREF(result);
-        return result ? 0 : handle_exception();
-}
-
-static int run_file(const struct python_run *run, PyObject *globals) {
-        _cleanup_pyref_ PyObject *code = run->code, *filename = run->filename, *result = NULL;
-        bool is_stdin = run->args.kind == PYARGS_STDIN, is_exit;
-        int status;
-
-        if (is_stdin)
-                filename = PyUnicode_FromString("<stdin>");
-        if (!filename || set_main(globals, filename, !is_stdin) < 0)
-                return handle_exception();
-        if (is_stdin)
-                code = script_compile_stdin();
-        result = code ? PyEval_EvalCode(code, globals, globals) : NULL;
-        if (code)
-                streams_flush();
-        is_exit = !result && PyErr_ExceptionMatches(PyExc_SystemExit);
-        status = result ? 0 : handle_exception();
-        if (!is_exit)
-                unset_main(globals);
-        return status;
-}
-
-static int run_module(const char *name) {
-        _cleanup_pyref_ PyObject *runpy = PyImport_ImportModule("runpy"), *text = NULL, *result = NULL;
-
-        text = runpy ? PyUnicode_DecodeFSDefault(name) : NULL;
-        result = text ? PyObject_CallMethod(runpy, "_run_module_as_main", "Oi", text, 1) : NULL;
-        return result ? 0 : handle_exception();
-}
-
-static int run_kind(const struct python_run *run) {
-        PyObject *main = PyImport_AddModule("__main__"), *globals; /* borrowed */
-        _cleanup_pyref_ PyObject *held = NULL;
-
-        if (!main)
-                return handle_exception();
-        if (run->args.kind == PYARGS_MODULE)
-                return run_module(run->args.target);
-        held = globals = PyModule_GetDict(main);
-        Py_INCREF(held);
-        if (run->args.kind == PYARGS_COMMAND) {
-                _cleanup_pyref_ PyObject *code = run->code;
-
-                return run_code(code, globals);
-        }
-        return run_file(run, globals);
+/* Nothing but ourselves may hold on to them when the script's objects end. */
+static void drop_program(struct python_run *run) {
+        script_fini(&run->script);
+        Py_CLEAR(run->code);
 }
 
 int python_run(struct python_run *run, const struct proto_run *context) {
-        int status = become(run, context) < 0 ? handle_exception() : run_kind(run);
+        struct execution execution = { .inspects = run->prompt.inspects };
 
-        if (finish_run() < 0 && status != SIGINT)
-                status = exit_status(120);
-        return status;
+        if (become(run, context) < 0)
+                execution_fail(&execution);
+        else
+                run_kind(run, &execution);
+        if (!execution.exits)
+                prompt_inspect(&run->prompt, &execution);
+        drop_program(run);
+        if (finish_run() < 0)
+                execution.code = 120;
+        return execution_wait_status(&execution);
 }

@@ -5,9 +5,13 @@
  * end it. Everything here wants the GIL. Written against the limited API.
  */
 
+#include <Python.h>
+
 #include "decline.h"
 #include "lib/proto.h"
 #include "lib/pyargs.h"
+#include "prompt.h"
+#include "script.h"
 #include "streams.h"
 
 /* What a preload failed with. Strings are malloc()ed; python_failure_fini() frees them. */
@@ -29,15 +33,18 @@ struct python_run {
         struct pyargs args;
         char **argv; /* all of python's arguments, NULL-terminated; must live as long as the process */
         int argc;
-        char *folder; /* for sys.path[0], NULL for none */
+        int input;        /* the client's standard input, -1 if it has none: until the run is claimed */
+        int script_input; /* likewise the fd that the script's name stands for */
+        char *folder;     /* for sys.path[0], NULL for none */
         struct stream_settings streams;
-        struct _object *code;     /* compiled, NULL for a module and standard input */
-        struct _object *filename; /* of a script */
+        struct prompt prompt;
+        struct script script;
+        PyObject *code; /* of -c */
 };
 
 /*
  * Everything that can be found out before the run is claimed, declining "script", "syntax", "warnings", "shadow",
- * "module", "options". Nothing can be seen of it. args, argv and argc of @run are set, @env must live as long as the
+ * "module", "options", "interactive". Nothing can be seen of it. args, argv, argc and the inputs of @run are set, @env must live as long as the
  * process. Returns 0, DECLINED or negative (printed).
  */
 int python_prepare(struct python_run *run, const struct wire_strv *env, struct decline *decline);

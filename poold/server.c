@@ -83,8 +83,8 @@ static void on_client_closed(struct client *client, void *data) {
  * Returns 0 and the pool; or DECLINED, why, and the pool that the miss counts for, which has the run's interpreter if
  * any has; or negative errno.
  */
-static int choose_pool(const struct server *server, const struct proto_run *run, const int *fds,
-                       struct live_pool **ret_pool, struct decline *ret_miss) {
+static int choose_pool(const struct server *server, const struct proto_run *run, struct live_pool **ret_pool,
+                       struct decline *ret_miss) {
         struct live_pool *fitting = NULL, *missing = NULL;
         int r;
 
@@ -95,7 +95,7 @@ static int choose_pool(const struct server *server, const struct proto_run *run,
 
                 if (!may_serve(pool, run))
                         continue;
-                r = live_pool_check(pool, run, fds, &miss);
+                r = live_pool_check(pool, run, &miss);
                 if (r < 0)
                         return r;
                 if (r == 0 && (!fitting || pool_count(policy, POOL_IDLE)))
@@ -118,13 +118,13 @@ static int choose_pool(const struct server *server, const struct proto_run *run,
 
 /* The same, the client itself being looked at first. What is wrong with that counts for the first pool. */
 static int choose(const struct server *server, const struct client *client, const struct proto_run *run,
-                  const int *fds, struct live_pool **ret_pool, struct decline *ret_miss) {
+                  struct live_pool **ret_pool, struct decline *ret_miss) {
         int r = identity_check(server->identity, channel_fd(client->channel), &client->peer, run, ret_miss);
 
         if (r == 0)
                 r = cgroups_check(server->cgroups, client->peer.pid, loop_now_usec(), ret_miss);
         if (r == 0)
-                return choose_pool(server, run, fds, ret_pool, ret_miss);
+                return choose_pool(server, run, ret_pool, ret_miss);
         *ret_pool = server->pools[0];
         return r;
 }
@@ -132,12 +132,11 @@ static int choose(const struct server *server, const struct client *client, cons
 /* Once a worker has the run, it and the client need nobody else. */
 static void serve_run(struct server *server, struct client *client, struct message *message,
                       const struct proto_run *run, const struct wire_writer *payload) {
-        const int *client_fds = message->fds.fds + PROTO_RUN_FD_FIRST;
         struct live_pool *pool;
         struct decline miss;
         int r;
 
-        r = choose(server, client, run, client_fds, &pool, &miss);
+        r = choose(server, client, run, &pool, &miss);
         if (r == 0)
                 r = live_pool_assign(pool, client->channel, payload, &message->fds, &miss);
         if (r == 0) {
@@ -201,7 +200,7 @@ static void handle_explain(struct server *server, struct client *client, struct 
                 on_client_closed(client, server);
                 return;
         }
-        r = choose(server, client, &run, message->fds.fds + PROTO_RUN_FD_FIRST, &pool, &miss);
+        r = choose(server, client, &run, &pool, &miss);
         if (r == 0) {
                 miss = (struct decline){ .reason = "" }; /* another pool's */
                 r = live_pool_check_idle(pool, &miss);

@@ -146,6 +146,38 @@ int shadow_check(const char *folder, struct decline *why) {
         return check(preloaded, *folder ? folder : ".", why);
 }
 
+/* Has it that module? 1, 0, or -1 with an exception set. */
+static int archive_has(PyObject *importer, PyObject *name) {
+        bool has_specs = PyObject_HasAttrString(importer, "find_spec"); /* 3.10 */
+        _cleanup_pyref_ PyObject *spec = NULL, *loader = NULL;
+
+        spec = PyObject_CallMethod(importer, has_specs ? "find_spec" : "find_module", "O", name);
+        if (!spec || !has_specs)
+                return !spec ? -1 : spec != Py_None;
+        if (spec == Py_None)
+                return 0;
+        loader = PyObject_GetAttrString(spec, "loader");
+        return !loader ? -1 : loader != Py_None; /* without one it is a folder, which counts for nothing */
+}
+
+int shadow_check_archive(PyObject *importer, struct decline *why) {
+        PyObject *name, *folder; /* borrowed */
+        Py_ssize_t at = 0;
+
+        while (PyDict_Next(preloaded, &at, &name, &folder)) {
+                int has = archive_has(importer, name);
+                _cleanup_pyref_ PyObject *bytes = has > 0 ? PyUnicode_EncodeFSDefault(name) : NULL;
+
+                if (bytes)
+                        return decline(why, "shadow",
+                                       "the archive has a module %s, and the pool has loaded another",
+                                       PyBytes_AsString(bytes));
+                if (has)
+                        return -1;
+        }
+        return 0;
+}
+
 int shadow_check_all(const char *folder, struct decline *why) {
         return check(loaded, folder, why);
 }

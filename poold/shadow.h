@@ -17,5 +17,8 @@ int shadow_remember(PyObject *before);
  * exception. */
 int shadow_check(const char *folder, struct decline *decline);
 
+/* The same for an archive, of which @importer (borrowed) is its importer. */
+int shadow_check_archive(PyObject *importer, struct decline *decline);
+
 /* The same for a folder of PYTHONPATH, which python3 has from its start: of all modules that are loaded. */
 int shadow_check_all(const char *folder, struct decline *decline);

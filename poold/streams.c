@@ -133,19 +133,19 @@ static int close_stream(const struct stream *stream, PyObject *text) {
 }
 
 /* C's streams decide on their buffering with their first use, which may have been the log's. */
-static void adopt_c_streams(bool unbuffered) {
-        int mode = unbuffered ? _IONBF : isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF;
+static void adopt_c_streams(bool unbuffered, bool interactive) {
+        int mode = unbuffered ? _IONBF : interactive || isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF;
 
         clearerr(stdin);
         clearerr(stdout);
         clearerr(stderr);
-        if (unbuffered)
-                setvbuf(stdin, NULL, _IONBF, BUFSIZ);
+        if (unbuffered || interactive)
+                setvbuf(stdin, NULL, mode, BUFSIZ);
         setvbuf(stdout, NULL, mode, BUFSIZ);
 }
 
 int streams_adopt(const struct stream_settings *settings) {
-        adopt_c_streams(settings->unbuffered);
+        adopt_c_streams(settings->unbuffered, settings->interactive);
         for (size_t i = 0; i < sizeof(streams) / sizeof(streams[0]); i++) {
                 PyObject *text = PySys_GetObject(streams[i].dname); /* borrowed */
                 int r;

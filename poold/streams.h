@@ -8,6 +8,7 @@
 /* What options and variables ask for. The string is borrowed. */
 struct stream_settings {
         bool unbuffered;
+        bool interactive;         /* -i: C's are buffered by lines */
         struct _object *encoding; /* owned; NULL: as the interpreter has chosen at its start */
         const char *errors;       /* of standard input and output; NULL: likewise */
 };

@@ -120,15 +120,13 @@ cmd("-q", "-q", "-c", "import sys; print(sys.flags)")
 cmd("-Bqu", "-Bqu", "-c", "import sys; print(sys.flags, sys.orig_argv)")
 for option in ("-P", "-Wignore", "-Wd"):
     cmd(f"{option}", option, "-c", "import sys; print(sys.flags, sys.warnoptions); assert 0")
-for option in ("-O", "-OO", "-I", "-E", "-s", "-S", "-b", "-bb", "-i", "-R"):
+for option in ("-O", "-OO", "-I", "-E", "-s", "-S", "-b", "-bb", "-R"):
     cmd(f"{option}", option, "-c", "import sys; print(sys.flags, sys.warnoptions); assert 0", fallback="options")
 cmd("-X utf8", "-X", "utf8", "-c", "import sys; print(sys.flags)", fallback="options")
 cmd("-X dev", "-Xdev", "-c", "import sys; print(sys.flags)", fallback="options")
 cmd("-X faulthandler", "-X", "faulthandler", "-c", "import faulthandler; print(faulthandler.is_enabled())")
 cmd("-x", "-x", "s.py", files={"s.py": "no python\nprint(1)\n"})
 cmd("script absent", "nonesuch.py", fallback="script")
-cmd("script is a folder with __main__", "d", files={"d/__main__.py": SHOW}, fallback="script")
-cmd("script is a folder without __main__", "d", files={"d/x.py": ""}, fallback="script")
 cmd("script in a folder", "d/s.py", files={"d/s.py": SHOW + "import beside\n", "d/beside.py": "print(__file__)\n"})
 sh("script by absolute path", "$PY \"$PWD/d/s.py\"", files={"d/s.py": SHOW})
 cmd("script with ..", "d/../s.py", files={"s.py": SHOW, "d/x": ""})
@@ -137,15 +135,174 @@ cmd("script's name not UTF-8", b"\xff.py", b"\xfe", files={"\udcff.py": "import 
 cmd("script absent, its name not UTF-8", b"\xff.py", fallback="script")
 sh("script through a link", "ln -s d/s.py l.py; $PY l.py", files={"d/s.py": SHOW + "import beside\n", "d/beside.py": ""})
 sh("script in a linked folder", "ln -s d l; cd l; $PY -c 'import os; print(os.getcwd())'; $PY s.py", files={"d/s.py": SHOW})
-sh("script from a pipe", "$PY <(echo 'print(1)') | cat", fallback="script")
-cmd("script /dev/stdin", "/dev/stdin", stdin=b"print(__file__)\n", fallback="script")
-sh("script .pyc", "python3 -c 'import py_compile; py_compile.compile(\"s.py\", \"s.pyc\")'; $PY s.pyc; rm s.pyc",
-   files={"s.py": SHOW}, fallback="script")
-sh("script zip", "cd z; python3 -m zipfile -c ../a.zip __main__.py; cd ..; $PY a.zip; rm a.zip",
-   files={"z/__main__.py": SHOW}, fallback="script")
 sh("shebang", "chmod +x s; sed -i \"1s|.*|#!/usr/bin/env -S $PY|\" s; ./s one two; rm s",
    files={"s": "#!\nimport sys; print(sys.argv, __file__)\n"})
 sh("poolpython is the same", "poolpython -c 'import sys; print(sys.argv)' a; $PY -c 0")
+
+# -- What else can be a script
+
+DEEP = "def f(x):\n    return g(x,\n             0)\n\ndef g(a, b):\n    return a / b\n\n"
+BESIDE = SHOW + "import beside, numpy\nprint(beside.__file__, beside.__loader__, numpy.__file__)\n"
+IN_FOLDER = {"d/__main__.py": BESIDE, "d/beside.py": ""}
+cmd("folder", "d", "a", "-b", files=IN_FOLDER)
+cmd("folder with a slash", "./d/", files=IN_FOLDER)
+sh("folder by absolute path", "$PY \"$PWD/d\"", files=IN_FOLDER)
+sh("folder through a link", "ln -s d l; $PY l", files=IN_FOLDER)
+cmd("folder is the current one", ".", files={"__main__.py": SHOW, "beside.py": ""})
+cmd("folder, -P", "-P", "d", files=IN_FOLDER)
+cmd("folder without __main__", "d", files={"d/x.py": ""})
+cmd("folder that is a package", "d", files={"d/__init__.py": "1 / 0\n", "d/__main__.py": SHOW})
+cmd("folder fails", "d", files={"d/__main__.py": "def f(): 1 / 0\nf()\n"})
+cmd("folder with a syntax error", "d", files={"d/__main__.py": "def f(:\n"})
+cmd("folder exits", "d", files={"d/__main__.py": "import sys; sys.exit('why')\n"})
+cmd("folder, frames", "d", files={"d/__main__.py": "import inspect; print([f[1:4] for f in inspect.stack()])\n"})
+cmd("folder with a module of a preloaded name", "d", fallback="shadow",
+    files={"d/__main__.py": "import numpy; print(numpy.__file__)\n", "d/numpy.py": ""})
+
+ZIP, ZIPPED = "(cd z; python3 -m zipfile -c ../a.zip *); ", "; echo $?; rm a.zip"
+IN_ZIP = {"z/__main__.py": BESIDE, "z/beside.py": ""}
+for how in ("a.zip a -b", "./a.zip", "\"$PWD/a.zip\"", "-P a.zip", "-B a.zip", "-x a.zip"):
+    sh(f"zip: {how}", f"{ZIP}$PY {how}{ZIPPED}", files=IN_ZIP)
+for name, text in {"fails": "def f(): 1 / 0\nf()\n", "exits": "raise SystemExit(7)\n", "with a syntax error": "def f(:\n",
+                   "reads itself": "import sys, zipfile\nprint(zipfile.is_zipfile(sys.argv[0]), __loader__.get_data('data'))\n"}.items():
+    sh(f"zip {name}", f"{ZIP}$PY a.zip{ZIPPED}", files={"z/__main__.py": text, "z/data": "text"})
+sh("zip without __main__", f"{ZIP}$PY a.zip{ZIPPED}", files={"z/x.py": ""})
+sh("zip behind text", f"{ZIP}(echo '#!/bin/false'; cat a.zip) > s; $PY s a; rm s{ZIPPED}", files=IN_ZIP)
+sh("zip of .pyc", "python3 -c 'import py_compile; py_compile.compile(\"m.py\", \"z/__main__.pyc\", \"named.py\")'; " +
+   f"{ZIP}$PY a.zip; rm z/__main__.pyc{ZIPPED}", files={"m.py": "print(__file__, __spec__.loader)\n1 / 0\n", "z/x": ""})
+for name in ("numpy.py", "numpy/__init__.py"):
+    sh(f"zip with {name}", f"{ZIP}$PY a.zip{ZIPPED}", fallback="shadow",
+       files={"z/__main__.py": "import numpy; print(numpy.__file__)\n", f"z/{name}": ""})
+sh("zip with a folder of a preloaded name", f"{ZIP}$PY a.zip{ZIPPED}",
+   files={"z/__main__.py": "import numpy; print(numpy.__file__)\n", "z/numpy/data": ""})
+script("source that looks like a zip", b"x = 'PK\5\6'\nprint(ascii(x))\n")
+cmd("zip that is none", "a.zip", files={"a.zip": b"PK\3\4" + b"x" * 50}, fallback="syntax")
+cmd("zip that is cut off", "a.zip", files={"a.zip": b"PK\5\6" + b"x" * 30}, fallback="syntax")
+
+PYC = "python3 -c 'import py_compile; py_compile.compile(\"s.py\", \"s.pyc\", \"named.py\")'; "
+for how in ("s.pyc a -b", "./s.pyc", "\"$PWD/s.pyc\"", "-x s.pyc"):
+    sh(f".pyc: {how}", f"{PYC}$PY {how}; rm s.pyc", files={"s.py": SHOW})
+for name, text in {"fails": "def f():\n    1 / 0\nf()\n", "exits": "raise SystemExit(7)\n", "interrupted": "raise KeyboardInterrupt\n"}.items():
+    sh(f".pyc {name}", f"{PYC}$PY s.pyc; echo $?; rm s.pyc", files={"s.py": text})
+sh(".pyc of another name", f"{PYC}mv s.pyc s; $PY s; rm s", files={"s.py": SHOW})
+sh(".pyc of another name, -x", f"{PYC}mv s.pyc s; $PY -x s; echo $?; rm s", files={"s.py": "print(1)\n"})
+sh(".pyc unchecked", PYC + "echo 1 / 0 > s.py; $PY s.pyc; rm s.pyc", files={"s.py": "print('old')\n"})
+sh(".pyc of another version", f"{PYC}printf X | dd of=s.pyc conv=notrunc status=none; $PY s.pyc; echo $?; rm s.pyc",
+   files={"s.py": "print(1)\n"}, fallback="script")
+sh(".pyc cut off", f"{PYC}head -c 30 s.pyc > t.pyc; $PY t.pyc; echo $?; rm ?.pyc", files={"s.py": "print(1)\n"}, fallback="script")
+sh(".pyc without code", f"{PYC}head -c 16 s.pyc > t.pyc; printf N >> t.pyc; $PY t.pyc; echo $?; rm ?.pyc",
+   files={"s.py": "print(1)\n"}, fallback="script")
+cmd(".pyc empty", "s.pyc", files={"s.pyc": b""}, fallback="script")
+cmd(".pyc that is source", "s.pyc", files={"s.pyc": "print('longer than the header')\n"}, fallback="script")
+
+sh("pipe", "$PY <(cat s.py) a -b", files={"s.py": SHOW})
+sh("pipe that is slow", "$PY <(echo 'print(1)'; sleep 0.2; echo 'print(2)'; sleep 0.2; printf 'print(3)')")
+sh("pipe and input", "echo text | $PY <(echo 'print(input())')")
+sh("pipe, -x", "$PY -x <(cat s.py); echo $?", files={"s.py": "no python\nprint(1)\n1 / 0\n"})
+for name, text in {"fails": DEEP + "f(1)\n", "exits": "raise SystemExit('why')\n", "interrupted": "raise KeyboardInterrupt\n",
+                   "with a syntax error": "print(1)\ndef f(:\n", "with a warning": "print(1 is 1)\n",
+                   "of latin-1": b"# coding: latin-1\nprint(ascii('\xe9'))\n", "with a null byte": "print(1)\n\0\nprint(2)\n",
+                   "with a byte order mark": b"\xef\xbb\xbfprint(1)\n", "that is a .pyc": b"\xa7\x0d\x0d\n" + bytes(50),
+                   "frames": "import inspect; print([f[1:] for f in inspect.stack()])\n",
+                   "its fd": "import os; print(open('/dev/null').fileno())\n"}.items():
+    sh(f"pipe {name}", "$PY <(cat s.py); echo $?", files={"s.py": text})
+sh("pipe that ends at once", "$PY <(true); echo $?")
+sh("two pipes", "$PY <(cat s.py) <(echo text)", files={"s.py": "import sys; print(open(sys.argv[1]).read())\n"})
+sh("named pipe", "mkfifo p; cat s.py > p & $PY p a; wait; rm p", files={"s.py": SHOW})
+sh("named pipe, its writer", "mkfifo p; (exec > p; sleep 0.2; cat s.py; echo wrote >&2) & $PY p; wait; rm p", files={"s.py": "print(1)\n"})
+cmd("/dev/stdin", "/dev/stdin", "a", stdin=SHOW.encode())
+cmd("/dev/stdin and input", "/dev/stdin", stdin=b"print(input())\n")
+sh("/dev/stdin is a file", "$PY /dev/stdin a < s.py", files={"s.py": SHOW + "print(repr(sys.stdin.readline()))\n"})
+sh("/dev/stdin is a file read in part", "(read; $PY /dev/stdin) < s.py", files={"s.py": "print(1)\nprint(input())\n"})
+sh("/dev/stdin is a zip", f"{ZIP}$PY /dev/stdin < a.zip{ZIPPED}", files=IN_ZIP, fallback="script")
+sh("/dev/stdin is closed", "$PY /dev/stdin <&-; echo $?", fallback="script")
+sh("/dev/fd", "$PY /dev/fd/7 a 7< s.py", files={"s.py": SHOW})
+sh("/dev/fd closed", "$PY /dev/fd/7; echo $?", fallback="script")
+sh("/dev/fd is a folder", "$PY /dev/fd/7 7< d; echo $?", files=IN_FOLDER, fallback="script")
+sh("/proc/self/fd", "$PY /proc/self/fd/7 7< s.py", files={"s.py": SHOW})
+sh("/proc/self/fd of a pipe", "$PY /proc/self/fd/7 7< <(cat s.py)", files={"s.py": SHOW})
+sh("/proc/self/cwd", "$PY /proc/self/cwd/s.py", files={"s.py": SHOW}, fallback="script")
+sh("/dev/shm", "f=$(mktemp -p /dev/shm); cp s.py $f; $PY $f | sed s:$f:F:g; rm $f", files={"s.py": "print(__file__, __loader__.path)\n"})
+cmd("/dev/null", "/dev/null")
+cmd("/dev/null, -x", "-x", "/dev/null")
+
+# -- The prompt, where there is no terminal
+
+EXPLORE = b"""1 + 1
+if 1:
+  print(_)
+
+def f(): return g()
+
+f()
+x = (
+3)
+x
+1 +
+'a
+import sys
+sys.ps1 = 'next: '
+from __future__ import annotations
+def f(a: b): pass
+
+f.__annotations__
+dir()
+__builtins__, __loader__, __spec__
+sys.path[0], sys.argv, sys.flags
+"""
+for args in (("-i",), ("-iq",), ("-i", "-", "a"), ("-iu",), ("-iii",), ("-iB", "-Wd")):
+    cmd(f"prompt: {args}", *args, stdin=EXPLORE)
+for name, text in {
+    "no end of line": b"print(1)", "nothing": b"", "latin-1": b"ascii('\xe9')\n1\n", "null byte": b"1\n2\0\n3\n",
+    "CRLF": b"1\r\nif 1:\r\n  2\r\n\r\n3\r\n", "input()": b"input()\nfirst\ninput()\nsecond\n", "exit()": b"exit()\n", "quit(3)": b"quit(3)\n1\n",
+    "sys.exit": b"import sys\nsys.exit('why')\n", "SystemExit": b"raise SystemExit(300)\n", "os._exit": b"import os\nos._exit(5)\n",
+    "interrupted": b"raise KeyboardInterrupt\n", "interrupted before": b"raise KeyboardInterrupt\n1\n",
+    "interrupted, then wrong": b"raise KeyboardInterrupt\n1 +\n", "interrupted, then exit": b"raise KeyboardInterrupt\nexit()\n", "fails": b"1 / 0\n",
+    "killed": b"import os\nos.kill(os.getpid(), 15)\n", "atexit": b"import atexit\natexit.register(print, 'bye')\n",
+    "atexit and exit": b"import atexit\natexit.register(print, 'bye')\nexit(2)\n", "file left open": b"f = open('f', 'w')\nf.write('text')\n",
+    "file left open, exit": b"f = open('f', 'w')\nf.write('text')\nexit()\n", "__del__": b"class A:\n  def __del__(s): print('d')\n\na = A()\n",
+    "thread": b"import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.2), print('t'))).start()\nexit()\n",
+    "fork": b"import os\nif os.fork() == 0: os._exit(0)\n\nos.wait()[1]\n", "last": b"1 / 0\nimport sys\nsys.last_type\n1 +\nsys.last_value\n",
+    "hooks": b"import sys\nsys.displayhook = print\nsys.excepthook = lambda *a: print(a[:2])\n5\n1 / 0\n", "no stdout": b"import sys\nsys.stdout = None\n1\n",
+    "memory errors": b"raise MemoryError\n" * 16 + b"1\n" + b"raise MemoryError\n" * 16, "prompts": b"import sys\nsys.ps1 = 5\n1\ndel sys.ps1, sys.ps2\nif 1:\n  2\n\n3\n",
+}.items():
+    cmd(f"prompt: {name}", "-iq", stdin=text)
+cmd("prompt: __del__, exit", "-iq", stdin=b"class A:\n  def __del__(s): print('d')\n\na = A()\nexit()\n",
+    known="exit() at the prompt takes the interpreter apart, and the pool's modules hold on to sys.stdout with that text")
+for args in (("-c", "x = 5; print(x)"), ("-m", "s"), ("s.py",), ("d",)):
+    cmd(f"prompt after {args[0]}", "-i", *args, "a", files={"s.py": "x = 5\nprint(__file__)\n", "d/__main__.py": "x = 5\n"},
+        stdin=b"x\nimport sys\nsys.argv, sys.path[0] == sys.argv[0]\n__file__\n__cached__\n__spec__, __loader__, __name__\n")
+sh("prompt after .pyc", f"{PYC}echo 'x, __loader__' | $PY -i s.pyc; rm s.pyc", files={"s.py": "x = 5\n"})
+sh("prompt after a pipe", "echo x | $PY -i <(echo 'x = 5')")
+sh("prompt after a zip", f"{ZIP}echo '__loader__' | $PY -i a.zip{ZIPPED}", files=IN_ZIP)
+for name, code in {"fails": "x = 5\n1 / 0", "exits": "import sys\nsys.exit('why')", "exits with 3": "raise SystemExit(3)",
+                   "is interrupted": "raise KeyboardInterrupt", "has a hook": "import sys\nsys.excepthook = lambda *a: print(a[:2])\nsys.exit(1)",
+                   "has a bad hook": "import sys\nsys.excepthook = lambda *a: 1 / 0\nsys.exit(1)",
+                   "has no hook": "import sys\ndel sys.excepthook\nsys.exit(1)",
+                   "starts a thread": "import threading\nthreading.Thread(target=print, args=('t',)).start()", "is gone": "import os; os._exit(4)"}.items():
+    for args in (("-c", code), ("-m", "s"), ("s.py",)):
+        cmd(f"prompt after {args[0]}, which {name}", "-i", *args, files={"s.py": code + "\n"},
+            stdin=b"import sys, traceback\nsys.last_type, sys.last_value\ntraceback.print_tb(sys.last_traceback)\n")
+        cmd(f"prompt after {args[0]}, which {name}, and no input", "-i", *args, files={"s.py": code + "\n"})
+for name, value in {"PYTHONINSPECT": "1", "PYTHONSTARTUP": "st.py", "PYTHON_BASIC_REPL": "1", "PYTHON_HISTORY": "/dev/null"}.items():
+    for args in ((), ("-",), ("-i",), ("-c", "x = 1"), ("-i", "-c", "x = 1"), ("s.py",), ("-m", "s")):
+        cmd(f"{name}: {args}", *args, env={name: value}, stdin=b"import sys\nprint(sys.flags, dir())\n",
+            files={"s.py": "x = 1\nraise SystemExit(4)\n", "st.py": "print('startup', __file__)\ny = 2\n"})
+for value in ("0", "2", "yes", "-3", ""):
+    c(f"PYTHONINSPECT={value}", "import sys; print(sys.flags); sys.exit(3)", env={"PYTHONINSPECT": value})
+for code in ("pass", "import sys; sys.exit(3)", "1 / 0"):
+    late = "import os; os.environ['PYTHONINSPECT'] = '1'; " + code
+    for args in (("-c", late), ("s.py",), ("-m", "s"), ("d",)):
+        cmd(f"PYTHONINSPECT set late by {args[0]}: {code}", *args, files={"s.py": late, "d/__main__.py": late}, stdin=b"1\n")
+for name, text in {"fails": "1 / 0\n", "exits": "raise SystemExit(3)\n", "is wrong": "def f(:\n", "is interrupted": "raise KeyboardInterrupt\n",
+                   "has hooks": "import sys\ndel sys.__interactivehook__\nsys.addaudithook(lambda e, a: print(e) if 'python.' in e else None)\n",
+                   "has a bad hook": "import sys\nsys.__interactivehook__ = lambda: 1 / 0\n",
+                   "has a hook that exits": "import sys\nsys.__interactivehook__ = lambda: sys.exit(6)\n",
+                   "is latin-1": b"# coding: latin-1\nprint(ascii('\xe9'))\n"}.items():
+    cmd(f"PYTHONSTARTUP {name}", "-i", env={"PYTHONSTARTUP": "st.py"}, files={"st.py": text}, stdin=b"1\n")
+cmd("PYTHONSTARTUP absent", "-i", env={"PYTHONSTARTUP": "st.py"}, stdin=b"1\n")
+cmd("hook of one's own", "-i", "-c", "import sys; sys.__interactivehook__ = lambda: print('hook')", stdin=b"1\n")
+cmd("readline beside", "-i", files={"readline.py": "print('ours')\n"}, stdin=b"1\n")
 
 # -- Source
 
@@ -159,8 +316,29 @@ script("docstring", "'''doc'''\nprint(__doc__)\n")
 script("annotations", "from __future__ import annotations\nx: y = 1\nprint(__annotations__)\n")
 script("coding unknown", "# coding: nonesuch\nprint(1)\n", fallback="syntax")
 script("not UTF-8", b"print('\xe9')\n", fallback="syntax")
-script("UTF-16", "print(1)\n".encode("utf-16"), fallback="script")
-script("null byte", "print(1)\n\0\n", fallback="script")
+script("UTF-16", "print(1)\n".encode("utf-16"))
+script("null byte", "print(1)\n\0\nprint(2)\n")
+script("null byte in a line", "print(1\0)\nprint(2)\n")
+script("null byte in a string", "x = '''\na\0b\n'''\nprint(repr(x))\n")
+script("byte order mark and coding", b"\xef\xbb\xbf# coding: utf-8\nprint(ascii('\xc3\xa9'), __doc__)\n")
+script("byte order mark and another coding", b"\xef\xbb\xbf# coding: latin-1\nprint(1)\n", fallback="syntax")
+script("byte order mark and -sig", b"\xef\xbb\xbf# coding: utf-8-sig\nprint(ascii('\xc3\xa9'))\n")
+script("coding on the second line", b"#!/usr/bin/python3\n# vim: set fileencoding=latin-1 :\nprint(ascii('\xe9'))\n")
+script("coding on the third line", b"#\n#\n# coding: latin-1\nprint(ascii('\xe9'))\n", fallback="syntax")
+script("coding behind code", b"x = 1\n# coding: latin-1\nprint(ascii('\xc3\xa9'))\n")
+for coding in ("utf-7", "cp1252", "koi8-r", "shift_jis"):
+    script(f"coding {coding}", f"# coding: {coding}\nprint(ascii('a'))\n")
+for coding in ("rot13", "utf_16"):
+    script(f"coding {coding}", f"# coding: {coding}\nprint(ascii('a'))\n", fallback="syntax")
+script("CRLF, no end", b"# coding: latin-1\r\nif 1:\r\n  print(ascii('''\xe9\r\n'''))")
+script("CR", "print(1)\rif 1:\r  print(repr('''a\rb'''))\r")
+script("CR and CRLF", "print(1)\rprint(2)\r\nprint(3)\n\rprint(4)\n")
+script("continued at the end", "print(1)\nx = 1 + \\", fallback="syntax")
+script("continued", "print(1)\nx = 1 + \\\n2")
+script("Ctrl-Z", "print(1)\n\x1aprint(2)\n", fallback="syntax")
+script("comment without an end", "print(1)\n# the end")
+script("only a byte order mark", b"\xef\xbb\xbf")
+script("traceback of latin-1", b"# coding: latin-1\nx = '\xe9'; 1 / 0\n")
 script("syntax error", "print(1)\ndef f(:\n    pass\n", fallback="syntax")
 script("indentation error", "if 1:\nprint(1)\n", fallback="syntax")
 script("syntax warning", "print(1 is 1)\n", fallback="warnings")
@@ -179,15 +357,42 @@ piped("reads the rest", "import sys\nprint(sys.stdin.read())\n")
 piped("syntax error", "print(1)\ndef f(:\n")
 piped("fails", "def f():\n  1 / 0\nf()\n")
 piped("exit", "import sys\nsys.exit(sys.argv[1])\n", "-", "why")
-cmd("stdin: coding", stdin=b"# coding: latin-1\nprint(ascii('\xe9'))\n",
-    known="python3 fails to decode a program from a pipe that is not UTF-8, whatever it declares; a worker reads it")
+PROGRAMS = {
+    "coding": b"# coding: latin-1\nprint(ascii('\xe9'))\n",
+    "coding of nothing": b"# coding: latin-1\nprint(1)\n",
+    "byte order mark": b"\xef\xbb\xbfprint(ascii('\xc3\xa9'))\n",
+    "byte order mark and -sig": b"\xef\xbb\xbf# coding: utf-8-sig\nprint(1)\n",
+    "not UTF-8": b"print(1)\nprint('\xe9')\n",
+    "coding unknown": b"# coding: nonesuch\nprint(1)\n",
+    "null byte": b"print(1)\n\0\nprint(2)\n",
+    "null byte in a line": b"print(1\0)\nprint(2)\n",
+    "CRLF": b"print(1)\r\nif 1:\r\n  print(repr('''\r\n'''))\r\n",
+    "CR": b"print(1)\rprint(2)\r",
+    "no end of line": b"if 1:\n  print(1)",
+    "comment without an end": b"print(1)\n# the end",
+    "form feed": b"\x0cprint(1)\n",
+    "wrong": b"print(1)\ndef f(:\n",
+    "wrong at the end": b"print(1\n",
+    "indented": b"print(1)\n  print(2)\n",
+    "warns": b"print(1 is 1)\n",
+    "fails": b"x = '\xc3\xa9'; 1 / 0\n",
+    "interrupted": b"raise KeyboardInterrupt\n",
+    "reads on": b"import os, sys\nprint(repr(sys.stdin.read()), os.read(0, 9))\ninput()\n",
+    "longer than a block": b"import sys\n" + b"x = 1\n" * 20000 + b"print(repr(sys.stdin.read()), sys.stdin.buffer.peek())\n",
+}
+for name, text in PROGRAMS.items():
+    cmd(f"stdin is a pipe: {name}", stdin=text)
+    sh(f"stdin is a file: {name}", "$PY < s.py; echo $?", files={"s.py": text})
+sh("stdin is slow", "(echo 'print(1)'; sleep 0.2; echo 'print(input())'; sleep 0.2; echo text) | $PY; echo $?")
+sh("stdin is shared", "(read; $PY; cat) < s.py", files={"s.py": "print(1)\nprint(2)\nprint(3)\n"})
+cmd("stdin, -x", "-x", stdin=b"print(1)\nprint(2)\n")
+cmd("stdin, -u", "-u", stdin=b"import sys\nprint(repr(sys.stdin.read()))\n")
 sh("stdin from a file", "$PY < s.py", files={"s.py": "def f():\n  raise ValueError\nf()\n"})
 sh("here document", "$PY - a b <<'EOF'\nimport sys\nprint(sys.argv)\nEOF")
 sh("stdin is null", "$PY < /dev/null; echo $?")
 
 # -- Tracebacks and warnings
 
-DEEP = "def f(x):\n    return g(x,\n             0)\n\ndef g(a, b):\n    return a / b\n\n"
 script("traceback", DEEP + "f(1)\n")
 script("traceback chained", DEEP + "try:\n    f(1)\nexcept Exception as e:\n    raise ValueError('x') from e\n")
 script("traceback in a handler", DEEP + "try:\n    f(1)\nexcept Exception:\n    {}['key']\n")
@@ -289,8 +494,7 @@ for name, value in {"PYTHONPATH": "/tmp/nonesuch", "PYTHONUNBUFFERED": "1", "PYT
                     "PYTHONWARNINGS": "error", "PYTHONSAFEPATH": "1", "PYTHONFAULTHANDLER": "1",
                     "PYTHONIOENCODING": "latin-1:replace", "PYTHONBREAKPOINT": "0"}.items():
     c(f"{name}={value}", VARIABLE, env={name: value})
-for name, value in {"PYTHONHASHSEED": "0", "PYTHONOPTIMIZE": "1", "PYTHONUTF8": "1", "PYTHONDEVMODE": "1",
-                    "PYTHONINSPECT": ""}.items():
+for name, value in {"PYTHONHASHSEED": "0", "PYTHONOPTIMIZE": "1", "PYTHONUTF8": "1", "PYTHONDEVMODE": "1"}.items():
     c(f"{name}={value}", VARIABLE, env={name: value}, fallback="environment")
 
 # -- Imports

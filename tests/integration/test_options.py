@@ -145,7 +145,7 @@ VARIABLES = [
     ({"PYTHONPATH": "/nonexistent"}, True), ({"PYTHONPATH": "here:/usr/lib/../lib::here/"}, True), ({"PYTHONPATH": ""}, True),
     ({"PYTHONPATH": "/usr/lib/python3/dist-packages"}, True), ({"PYTHONPATH": "archive.zip"}, False),
     ({"PYTHONPATH": "customized"}, False), ({"PYTHONPATH": "shadows"}, False),
-    ({"PYTHONINSPECT": "1"}, False), ({"PYTHONHASHSEED": "0"}, False), ({"PYTHONHASHSEED": "nonsense"}, False),
+    ({"PYTHONINSPECT": "1"}, True), ({"PYTHONSTARTUP": "x", "PYTHON_BASIC_REPL": "1"}, True), ({"PYTHONHASHSEED": "0"}, False), ({"PYTHONHASHSEED": "nonsense"}, False),
     ({"PYTHONMALLOC": "debug"}, False), ({"PYTHONOPTIMIZE": "1"}, False), ({"PYTHONDEBUG": "1"}, False),
     ({"PYTHONNOUSERSITE": "1"}, False), ({"PYTHONHOME": "/nonexistent"}, False), ({"PYTHONUTF8": "1"}, False),
     ({"PYTHONDEVMODE": "1"}, False), ({"PYTHONTRACEMALLOC": "1"}, False), ({"PYTHONINTMAXSTRDIGITS": "700"}, False),
@@ -224,7 +224,7 @@ def test_children_get_the_options(pools):
         same(pools, *options.split(), "-c", code)
 
 
-@pytest.mark.parametrize("value, said", [("-v", "-v"), ("-O script.py", "script.py"), ("-c", "-c"), ("-i", "-i"), ("-", "-"), ("-X importtime", "-X")])
+@pytest.mark.parametrize("value, said", [("-v", "-v"), ("-O script.py", "script.py"), ("-c", "-c"), ("-", "-"), ("-X importtime", "-X")])
 def test_options_that_no_pool_can_have(pools, tmp_path, value, said):
     ini = tmp_path / "poold.ini"
     ini.write_text(f"[pool:default]\noptions = {value}\n")

@@ -70,6 +70,11 @@ SAME = [
     ("module", ["-m", "state", "x"], ""),
     ("command", ["-uc", STATE, "-y"], ""),
     ("stdin", ["-", "x"], STATE),
+    ("stdin by path", ["/dev/stdin", "x"], STATE),
+    ("folder", ["folder"], ""),
+    ("null byte", ["nul.py"], ""),
+    ("prompt", ["-i"], "1 + 1\nexit(3)\n"),
+    ("inspected", ["-i", "raises.py"], "f\n"),
     ("nothing", [], STATE),
     ("raises", ["raises.py"], ""),
     ("raises in -c", ["-c", FILES["raises.py"]], ""),
@@ -99,7 +104,7 @@ SAME = [
      for code in ("0", "3", "None", "'bye'", "256", "-1", "2**70", "[1]", "(1, 2)", "True")]
 
 DECLINED = [
-    (["nosuch.py"], "script"), (["folder"], "script"), (["nul.py"], "script"), (["/dev/stdin"], "script"),
+    (["nosuch.py"], "script"), (["/proc/self/cwd/state.py"], "script"), (["/dev/fd/7"], "script"),
     (["syntax.py"], "syntax"), (["-c", "x = ="], "syntax"), (["warns.py"], "warnings"), (["-v", "state.py"], "options"),
 ]
 

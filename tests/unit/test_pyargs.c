@@ -32,6 +32,7 @@ static void expect(char **argv, enum pyargs_kind kind, const char *target, int f
         assert_int_equal(args.unbuffered, strchr(flags, 'u') != NULL);
         assert_int_equal(args.dont_write_bytecode, strchr(flags, 'B') != NULL);
         assert_int_equal(args.quiet, strchr(flags, 'q') != NULL);
+        assert_int_equal(args.interactive, strchr(flags, 'i') != NULL);
 }
 
 static void expect_unsupported(char **argv, const char *word) {
@@ -55,6 +56,7 @@ static void test_options(void **state) {
         (void)state;
         expect(ARGV("-u", "-B", "-q", "x.py"), PYARGS_SCRIPT, "x.py", 4, "uBq");
         expect(ARGV("-uBq"), PYARGS_STDIN, "", 1, "uBq");
+        expect(ARGV("-iqc", "code", "-i"), PYARGS_COMMAND, "code", 2, "iq");
         expect(ARGV("-uc", "code", "a"), PYARGS_COMMAND, "code", 2, "u");
         expect(ARGV("-uccode", "a"), PYARGS_COMMAND, "code", 1, "u");
         expect(ARGV("-Bmmod"), PYARGS_MODULE, "mod", 1, "B");
@@ -89,7 +91,7 @@ static void test_same_start(void **state) {
         (void)state;
         assert_true(same(ARGV("-I"), ARGV("-IB", "-")));
         assert_true(same(ARGV("-B", "-I", "x.py", "-O"), ARGV("-IEsP")));
-        assert_true(same(ARGV("-uBqxW", "all", "-Xfaulthandler", "x.py"), (char *[]){ NULL }));
+        assert_true(same(ARGV("-uBqixW", "all", "-Xfaulthandler", "x.py"), (char *[]){ NULL }));
         assert_true(same(ARGV("-X", "dev", "-Xutf8=0"), ARGV("-Xutf8=0", "-Xfaulthandler", "-Xdev", "-Xdev")));
         assert_true(same(ARGV("-OO"), ARGV("-O", "-c", "code", "-O", "-O")) == false);
         assert_false(same(ARGV("-I"), ARGV("-Es")));
@@ -101,22 +103,9 @@ static void test_same_start(void **state) {
 
 static void test_unsupported(void **state) {
         static const char *const words[] = {
-                "-h",
-                "-i",
-                "-J",
-                "-v",
-                "-V",
-                "-?",
-                "-Ximporttime",
-                "-uBi",
-                "--help",
-                "--version",
-                "--check-hash-based-pycs",
-                "--nonsense",
-                "-z",
-                "-u-",
-                "-+",
-                "-:",
+                "-h",           "-J",   "-v",     "-V",        "-?",
+                "-Ximporttime", "-uBv", "--help", "--version", "--check-hash-based-pycs",
+                "--nonsense",   "-z",   "-u-",    "-+",        "-:",
         };
 
         (void)state;
