@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #include "cmd_explain.h"
 #include "cmd_run.h"
@@ -62,12 +63,28 @@ static const struct {
         { "--help", cmd_help }, { "-h", cmd_help },         { "help", cmd_help },
 };
 
-/* As poolpython, and as any python that somebody has linked to it. */
-static bool is_python(const char *name) {
-        const char *slash = strrchr(name, '/');
+static const char *base_name(const char *path) {
+        const char *slash = strrchr(path, '/');
 
-        name = slash ? slash + 1 : name;
+        return slash ? slash + 1 : path;
+}
+
+static bool names_python(const char *name) {
         return strncmp(name, "poolpython", 10) == 0 || strncmp(name, "python", 6) == 0;
+}
+
+/*
+ * As poolpython, and as any python that somebody has linked to it. Who starts a program may call it what they like
+ * (subprocess.Popen's `executable`): then the file's own name counts, see getauxval(3). Of a script that begins with
+ * "#!/usr/bin/poolctl run" it is the script's, but that has our name in argv[0].
+ */
+static bool is_python(const char *argv0) {
+        const char *name = base_name(argv0), *file;
+
+        if (names_python(name) || strcmp(name, "poolctl") == 0)
+                return names_python(name);
+        file = (const char *)getauxval(AT_EXECFN); /* NOLINT(performance-no-int-to-ptr) */
+        return file && names_python(base_name(file));
 }
 
 /* What was printed must have been written: a full disk is a failure. */

@@ -230,6 +230,25 @@ def test_poolpython_is_an_interpreter(poold, tmp_path):
     assert poold.pool()["hits"] == 2
 
 
+# An interpreter may be found by its real path, and started under any name.
+@pytest.mark.parametrize("name", ["", "nowhere", "run", "/usr/bin/python3"])
+def test_poolpython_by_any_name(poold, name):
+    poold.start()
+    file = os.path.realpath(poold.program("poolpython"))
+    done = subprocess.run([name, "-c", "print(1)"], executable=file, env=poold.env, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"1\n", b"")
+    assert poold.pool()["hits"] == 1
+
+
+def test_a_script_is_not_taken_for_poolpython(poold, tmp_path):
+    poold.start()
+    path = tmp_path / "python_script"
+    path.write_text(f"#!{poold.program('poolctl')} run\nprint(1)\n")
+    path.chmod(0o755)
+    done = subprocess.run([path], env=poold.env, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"1\n", b"")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP, signal.SIGQUIT],
                          ids=lambda number: number.name)
 class TestSignals:
