@@ -78,10 +78,16 @@ static void on_client_closed(struct client *client, void *data) {
 
 /* --- Runs --- */
 
+/* How near the pool that has said so is to what the run asks for: of several misses the nearest one's counts. */
+static int nearness(const struct decline *miss) {
+        if (strcmp(miss->reason, "interpreter") == 0)
+                return 0;
+        return strcmp(miss->reason, "options") == 0 ? 1 : 2;
+}
+
 /*
  * The pool that the run names, else the first that fits and has an idle worker, else the first that fits.
- * Returns 0 and the pool; or DECLINED, why, and the pool that the miss counts for, which has the run's interpreter if
- * any has; or negative errno.
+ * Returns 0 and the pool; or DECLINED, why, and the pool that the miss counts for; or negative errno.
  */
 static int choose_pool(const struct server *server, const struct proto_run *run, struct live_pool **ret_pool,
                        struct decline *ret_miss) {
@@ -102,7 +108,7 @@ static int choose_pool(const struct server *server, const struct proto_run *run,
                         fitting = pool;
                 if (fitting && pool_count(live_pool_policy(fitting), POOL_IDLE))
                         break;
-                if (r == DECLINED && (!missing || strcmp(ret_miss->reason, "interpreter") == 0)) {
+                if (r == DECLINED && (!missing || nearness(&miss) > nearness(ret_miss))) {
                         missing = pool;
                         *ret_miss = miss;
                 }

@@ -62,6 +62,15 @@ def test_names_the_reason(pools, tmp_path, args, env, reason):
         assert counted[1] == reason
 
 
+@pytest.mark.parametrize("options, pool", [([], "plain"), (["-I"], "isolated")], ids=str)
+def test_names_what_is_wrong_with_the_pool_of_these_options(pools, options, pool):
+    env = pools.env | {"OMP_NUM_THREADS": "3"}
+    before = pools.pool(pool)["misses"].get("environment", 0)
+    assert explain(pools, *options, "-c", "pass", env=env)[1] == "environment"
+    assert pools.ctl("run", "--no-fallback", *options, "-c", "pass", env=env).returncode == 125
+    assert pools.pool(pool)["misses"]["environment"] == before + 1
+
+
 def test_large_environment(pools):
     env = pools.env | {f"BIG_{i}": "x" * 100_000 for i in range(15)}
     assert explain(pools, "-c", "pass", env=env)[0] == "warm"
