@@ -1,10 +1,11 @@
 /* Which command is it? Nothing here costs `run`, which is the reason for poolctl, more than a few comparisons. */
 
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/auxv.h>
+#include <unistd.h>
 
 #include "cmd_explain.h"
 #include "cmd_run.h"
@@ -75,16 +76,18 @@ static bool names_python(const char *name) {
 
 /*
  * As poolpython, and as any python that somebody has linked to it. Who starts a program may call it what they like
- * (subprocess.Popen's `executable`): then the file's own name counts, see getauxval(3). Of a script that begins with
- * "#!/usr/bin/poolctl run" it is the script's, but that has our name in argv[0].
+ * (subprocess.Popen's `executable`, a link): then the name counts that poolpython was installed under.
  */
 static bool is_python(const char *argv0) {
-        const char *name = base_name(argv0), *file;
+        const char *name = base_name(argv0);
+        char file[PATH_MAX];
+        ssize_t length;
 
         if (names_python(name) || strcmp(name, "poolctl") == 0)
                 return names_python(name);
-        file = (const char *)getauxval(AT_EXECFN); /* NOLINT(performance-no-int-to-ptr) */
-        return file && names_python(base_name(file));
+        length = readlink("/proc/self/exe", file, sizeof(file) - 1);
+        file[length < 0 ? 0 : length] = '\0';
+        return names_python(base_name(file));
 }
 
 /* What was printed must have been written: a full disk is a failure. */

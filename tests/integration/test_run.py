@@ -240,6 +240,14 @@ def test_poolpython_by_any_name(poold, name):
     assert poold.pool()["hits"] == 1
 
 
+def test_poolpython_by_any_link(poold, tmp_path):
+    poold.start()
+    link = tmp_path / "program.exe"
+    link.symlink_to(poold.program("poolpython"))
+    done = subprocess.run([link, "-c", "print(1)"], env=poold.env, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"1\n", b"")
+
+
 def test_a_script_is_not_taken_for_poolpython(poold, tmp_path):
     poold.start()
     path = tmp_path / "python_script"
