@@ -1,41 +1,53 @@
-"""CPython's own test suite, each module inside a worker that has numpy and torch loaded.
+"""CPython's own test suite, each module inside a worker with numpy and torch. POOLD_TEST_ALL=1 adds seldom-telling ones."""
 
-A module that fails there is run under python3, too: whatever passes there must pass in a worker.
-"""
-
-import concurrent.futures
+import os
 import re
 import time
-import xml.etree.ElementTree
 
 import pytest
 
 import harness
+import regrtest
 
+# Those that take longest come first.
 MODULES = """
-    test_abc test_argparse test_array test_asyncgen test_atexit test_audit test_bdb test_bisect test_bool test_bufio
-    test_builtin test_bytes test_c_locale_coercion test_calendar test_class test_cmd test_code test_codecs
-    test_collections test_configparser test_context test_contextlib test_contextlib_async test_copy test_coroutines
-    test_csv test_ctypes test_dataclasses test_decimal test_descr test_dict test_dis test_doctest test_enum test_epoll
-    test_exceptions test_fcntl test_file test_fileio test_finalization test_float test_fnmatch test_fork1
-    test_fractions test_frame test_funcattrs test_functools test_gc test_generators test_getopt test_getpass
-    test_gettext test_glob test_global test_gzip test_hash test_hashlib test_heapq test_hmac test_httpservers
-    test_import test_importlib test_inspect test_int test_io test_iter test_json test_linecache test_list test_locale
-    test_long test_marshal test_math test_memoryview test_minidom test_mmap test_module test_modulefinder
-    test_operator test_optparse test_ordered_dict test_os test_pathlib test_pdb test_pickle test_pkgutil test_posix
-    test_pprint test_print test_property test_pty test_pyclbr test_queue test_raise test_random test_range test_re
-    test_readline test_reprlib test_resource test_rlcompleter test_runpy test_sax test_sched test_scope test_secrets
-    test_select test_set test_shelve test_shutil test_site test_slice test_sort test_stat
-    test_statistics test_string test_strptime test_struct test_subprocess test_super test_symtable test_syntax
-    test_sys test_sys_setprofile test_sys_settrace test_sysconfig test_tarfile test_tempfile test_textwrap test_thread
-    test_threading test_threading_local test_threadsignals test_time test_timeit test_tokenize test_trace
-    test_traceback test_tracemalloc test_tuple test_types test_typing test_unicode test_unittest test_urlparse
-    test_utf8_mode test_uuid test_wait3 test_wait4 test_warnings test_weakset test_with test_xml_etree test_zipimport
-    test_zlib
-    test_asyncio.test_context test_asyncio.test_events test_asyncio.test_futures test_asyncio.test_locks
-    test_asyncio.test_queues test_asyncio.test_runners test_asyncio.test_subprocess test_asyncio.test_tasks
-    test_asyncio.test_taskgroups test_asyncio.test_timeouts test_asyncio.test_unix_events
+    test_concurrent_futures test_multiprocessing_spawn test_multiprocessing_forkserver test_multiprocessing_fork
+    test_asyncio test_signal test_ssl test_subprocess test_io test_socket test_logging test_faulthandler
+    test_selectors test_threading test_poll test_compileall test_venv test__xxsubinterpreters test_abc test_argparse
+    test_ast test_asyncgen test_asynchat test_asyncore test_atexit test_audit test_baseexception test_bdb
+    test_buffer test_builtin test_c_locale_coercion test_class test_cmd_line test_cmd_line_script test_code
+    test_codeccallbacks test_codecs test_codeop test_collections test_compile test_context test_contextlib
+    test_contextlib_async test_coroutines test_cprofile test_ctypes test_dataclasses test_datetime test_descr
+    test_dict test_dis test_doctest test_eintr test_email test_embed test_enum test_epoll test_exception_group
+    test_exceptions test_fcntl test_file test_fileio test_finalization test_fork1 test_frame test_frozen
+    test_fstring test_funcattrs test_functools test_gc test_generators test_getpass test_glob test_global
+    test_grammar test_gzip test_httpservers test_imp test_import test_importlib test_inspect test_interpreters
+    test_iter test_itertools test_json test_linecache test_list test_locale test_marshal test_memoryview test_mmap
+    test_module test_modulefinder test_multiprocessing_main_handling test_operator test_optparse test_os
+    test_pathlib test_pdb test_pickle test_pkg test_pkgutil test_popen test_posix test_print test_profile
+    test_property test_pty test_py_compile test_pyclbr test_pydoc test_raise test_re test_readline test_regrtest
+    test_repl test_resource test_runpy test_scope test_script_helper test_select test_shelve test_shutil test_site
+    test_sundry test_support test_symtable test_syntax test_sys test_sys_setprofile test_sys_settrace test_sysconfig
+    test_tarfile test_tempfile test_thread test_threadedtempfile test_threading_local test_threadsignals test_time
+    test_tokenize test_trace test_traceback test_tracemalloc test_types test_typing test_unicode test_unittest
+    test_unparse test_utf8_mode test_wait3 test_wait4 test_warnings test_weakref test_weakset test_zipfile
+    test_zipimport
 """.split()
+
+# More about what is written in Python or C alone than about the interpreter.
+MORE = """
+    test_array test_bisect test_bool test_bufio test_bytes test_calendar test_cmd test_complex test_configparser
+    test_copy test_csv test_dbm test_decimal test_deque test_dictviews test_except_star test_fileinput test_float
+    test_fnmatch test_format test_fractions test_getopt test_gettext test_hash test_hashlib test_heapq test_hmac
+    test_int test_isinstance test_long test_lzma test_mailbox test_math test_metaclass test_minidom test_openpty
+    test_ordered_dict test_patma test_posixpath test_pprint test_pstats test_pwd test_queue test_random test_range
+    test_reprlib test_rlcompleter test_sax test_sched test_secrets test_set test_shlex test_slice test_smtplib
+    test_sort test_stat test_statistics test_strftime test_string test_string_literals test_strptime test_struct
+    test_structseq test_super test_syslog test_textwrap test_timeit test_tuple test_urllib test_urlparse test_uuid
+    test_webbrowser test_with test_wsgiref test_xml_etree test_yield_from test_zipapp test_zlib test_zoneinfo
+""".split()
+if os.environ.get("POOLD_TEST_ALL"):
+    MODULES += MORE
 
 # What a worker with numpy and torch cannot pass: (module, test, as -m takes it) and why. Each must still fail.
 EXCEPTIONS = {
@@ -43,87 +55,44 @@ EXCEPTIONS = {
     ("test_inspect", "test_getfile_class_without_module"): "torch.package's getfile raises AttributeError for it",
 }
 
-TIMEOUT = 240
-AT_ONCE = 2
-
-
-class Suite:
-    def __init__(self, poold, folder):
-        self.poold = poold
-        self.folder = folder
-        self.tests = 0
-
-    def arguments(self, module, only=None):
-        """regrtest's. -m chooses among all tests of a module; -i leaves out."""
-        chosen = ["-m", only] if only else [word for (of, test) in EXCEPTIONS if of == module for word in ("-i", test)]
-        return ["-m", "test", "-u", "none", "--junit-xml", self.folder / f"{module}.xml", *chosen, module]
-
-    def ended(self, run, module, only=None):
-        """Runs it to its end, in a folder of its own, and returns what it came to."""
-        folder = self.folder / f"in {module}"
-        folder.mkdir(exist_ok=True)
-        return run(*self.arguments(module, only), cwd=folder, timeout=TIMEOUT)
-
-    def warm(self, module, only=None):
-        """The same in a worker, as soon as one is idle."""
-        end = time.monotonic() + harness.DEADLINE
-        while True:
-            done = self.ended(self.poold.run, module, only)
-            not_yet = done.returncode == 125 and re.search(rb"\((empty|timeout|warming)\)|no idle worker", done.stderr)
-            if not not_yet or time.monotonic() > end:
-                return done
-            time.sleep(0.1)
-
-    def names(self, module):
-        """How many tests the module's last run had, and those that failed."""
-        path = self.folder / f"{module}.xml"
-        if not path.exists():
-            return 0, set()
-        cases = list(xml.etree.ElementTree.parse(path).iter("testcase"))
-        bad = {case.get("name") for case in cases if case.find("error") is not None or case.find("failure") is not None}
-        return len(cases), bad
-
 
 @pytest.fixture(scope="module")
 def suite(start_poold, tmp_path_factory):
-    poold = start_poold(f"[pool:default]\nsize = {AT_ONCE + 1}\nmodules = numpy, torch\n")
+    poold = start_poold(f"[pool:default]\nsize = {regrtest.AT_ONCE + 1}\nmodules = numpy, torch\n")
     poold.env["COLUMNS"] = "80"
-    return Suite(poold, tmp_path_factory.mktemp("cpython"))
+
+    def warm(*args, **options):
+        """In a worker, as soon as one is idle."""
+        end = time.monotonic() + harness.DEADLINE
+        while True:
+            done = poold.run("-m", "test", *args, **options)
+            not_yet = done.returncode == 125 and re.search(rb"\((empty|timeout|warming)\)|no idle worker", done.stderr)
+            if not not_yet or time.monotonic() > end:
+                return done
+            poold.wait_idle(count=1)
+
+    def cold(*args, **options):
+        return poold.python3("-m", "test", *args, **options)
+
+    return regrtest.Suite(warm, cold, tmp_path_factory.mktemp("cpython"), EXCEPTIONS)
 
 
 @pytest.fixture(scope="module")
 def runs(suite):
-    """Each module's run, started beforehand: the tests below take what it came to."""
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as executor:
-        started = {module: executor.submit(suite.warm, module) for module in MODULES}
-        yield started
-        executor.shutdown(cancel_futures=True)
-
-
-def tail(done):
-    return (done.stdout + done.stderr).decode(errors="replace")[-6000:]
+    yield from suite.start_all(MODULES)
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_module(suite, runs, module):
-    done = runs[module].result()
-    tests, bad = suite.names(module)
-    suite.tests += tests
-    if done.returncode == 0:
-        assert tests > 0
-        return
-    assert done.returncode != 125, tail(done)
-    cold = suite.ended(suite.poold.python3, module)
-    _, bad_cold = suite.names(module)
-    assert cold.returncode != 0 and bad <= bad_cold, f"fails in a worker, not under python3: {bad - bad_cold}\n{tail(done)}"
+    suite.expect_as_python3(module, runs[module].result())
 
 
 @pytest.mark.parametrize("module, test", EXCEPTIONS)
 def test_exception_still_fails(suite, runs, module, test):
     runs[module].result()
-    assert suite.warm(module, only=test).returncode != 0
+    assert suite.outcome(suite.run, module, only=test).done.returncode == 2
 
 
-def test_that_many_ran(suite, count):
-    assert suite.tests > 0
-    count(f"CPython's suite in a worker: {len(MODULES)} modules, {suite.tests} tests, {len(EXCEPTIONS)} exceptions")
+def test_that_many_ran(suite, runs, count):
+    assert suite.tests > 10_000
+    count(f"CPython's suite in a worker: {suite.summary(MODULES)}")
