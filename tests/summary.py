@@ -19,6 +19,8 @@ FAILED = [
     re.compile(r"\b(\d+) failed\b.* in [\d.]+s"),
     re.compile(r"\b(\d+) errors?\b.* in [\d.]+s"),
 ]
+# What conformance has compared, in its own words.
+SAID = re.compile(r"^conformance: (.+)$", re.M)
 SKIPPED = re.compile(r"\b(\d+) skipped\b.* in [\d.]+s")
 
 
@@ -39,7 +41,7 @@ def count_test(test):
 
 def main():
     folder = pathlib.Path(sys.argv[1])
-    rows = []
+    rows, said = [], []
     for line in (folder / "steps").read_text().splitlines():
         ok = line.startswith("ok ")
         rows.append((line.removeprefix("not ").removeprefix("ok "), (int(ok), int(not ok), 0)))
@@ -47,9 +49,11 @@ def main():
         for line in path.read_text().splitlines():
             test = json.loads(line)
             rows.append((f"{path.stem}: {test['name']} ({test['duration']:.1f} s)", count_test(test)))
+            said += SAID.findall(test.get("stdout", ""))
 
     for name, (passed, failed, skipped) in rows:
         print(f"{'FAILED' if failed else 'ok':>7}  {passed:4} passed {failed:3} failed {skipped:3} skipped   {name}")
+    print(*said, sep="\n")
     passed, failed, skipped = (sum(counts[i] for _, counts in rows) for i in range(3))
     if skipped:
         print(f"{skipped} skipped")

@@ -29,7 +29,7 @@ def count():
 
 def pytest_terminal_summary(terminalreporter):
     for line in counts:
-        terminalreporter.write_line(line)
+        terminalreporter.write_line(f"conformance: {line}")
 
 
 @pytest.fixture(scope="session")
