@@ -53,7 +53,8 @@ def main():
 
     for name, (passed, failed, skipped) in rows:
         print(f"{'FAILED' if failed else 'ok':>7}  {passed:4} passed {failed:3} failed {skipped:3} skipped   {name}")
-    print(*said, sep="\n")
+    for line in said:
+        print(line)
     passed, failed, skipped = (sum(counts[i] for _, counts in rows) for i in range(3))
     if skipped:
         print(f"{skipped} skipped")
