@@ -136,7 +136,8 @@ def test_as_python3(pair, name):
     cold = pair.cold(lambda python: [*python, *args], files, {})
     warm, hits, misses = pair.warm(lambda python: [*python, *args], files, {})
     assert without(warm, differs) == without(cold, differs)
-    assert not misses
+    # A Pool may kill a process that has not begun yet, when it has no more work.
+    assert misses <= ({"abandoned"} if name in FROM_POOL else set())
     assert hits >= FROM_POOL.get(name, 1)
 
 
