@@ -76,6 +76,10 @@ def children_of(pid):
             for child in (task / "children").read_text().split()]
 
 
+def descendants_of(pid):
+    return [found for child in children_of(pid) for found in (child, *descendants_of(child))]
+
+
 def become_reaper():
     """Orphans of our children become ours, so that whatever a test leaves running can be found."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:

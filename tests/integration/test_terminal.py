@@ -10,7 +10,7 @@ import subprocess
 
 import pexpect
 import pytest
-from harness import DEADLINE, PYTHON, alive, eventually, state_of
+from harness import DEADLINE, PYTHON, alive, descendants_of, eventually, state_of
 
 PROMPT = "PROMPT> "
 SETTINGS = r"[0-9a-f]+(?::[0-9a-f]+){20,}"  # as stty -g prints them
@@ -317,6 +317,8 @@ def test_full_screen_programs_in_a_script(shell, script, command, shows, again, 
     shell.start(f"PYTHON {path}")
     shell.expect_exact(shows)
     shell.stop()
+    # bash has its prompt as soon as python3 has stopped; less then sets the terminal, stops, and may miss a SIGCONT.
+    eventually("all of the job to stop", lambda: all(state_of(pid) == "T" for pid in descendants_of(shell.pid)))
     assert shell.settings() == before
     shell.start("fg")
     shell.expect_exact(again)  # a key that comes before may be lost
