@@ -16,7 +16,7 @@ static PyObject *files_before;   /* a list: files that modules have opened, and 
 static PyObject *gc, *sys, *builtins;
 
 /* The end that is under way. */
-static bool has_begun;
+static bool has_begun; /* it is finish_run()'s */
 static bool has_threads;
 static PyObject *run_modules; /* a list of weak references: modules of the run, in the order of their import */
 static jmp_buf way_out;       /* of Py_FinalizeEx() */
@@ -197,7 +197,8 @@ static void finish_modules(PyObject *capsule) {
         flush_all(files_before);
         streams_flush();
         PyErr_Clear();
-        plant(PyModule_GetDict(builtins), "poold", leave); /* which is cleared last */
+        if (has_begun)
+                plant(PyModule_GetDict(builtins), "poold", leave); /* which is cleared last */
         PyErr_Clear();
 }
 
@@ -258,11 +259,22 @@ static bool are_there_threads(void) {
         return !frames || PyObject_Size(frames) > 0;
 }
 
+/*
+ * Is Python being finalized, and not only atexit run by a script? Before 3.13 a prompt that is left by exit() does that
+ * by itself, in Py_Exit(), from which we cannot get back.
+ */
+static bool is_end(void) {
+        if (!has_begun && !PyEval_GetFrame() && !run_modules)
+                run_modules = PyList_New(0);
+        PyErr_Clear();
+        return has_begun || run_modules;
+}
+
 /* atexit's last one. Python will now flush the streams and begin to collect. */
 static PyObject *last_at_exit(PyObject *self, PyObject *none) {
         (void)self;
         (void)none;
-        if (has_begun) {
+        if (is_end()) {
                 trace_again();
                 has_threads = are_there_threads();
                 if (streams_watch_flush() == 0)
@@ -276,7 +288,7 @@ static PyObject *last_at_exit(PyObject *self, PyObject *none) {
 static PyObject *script_at_exit(PyObject *self, PyObject *none) {
         (void)self;
         (void)none;
-        if (has_begun)
+        if (is_end())
                 hide_from_tracing();
         Py_RETURN_NONE;
 }

@@ -354,13 +354,11 @@ static void run_script(const struct python_run *run, struct execution *execution
                 execute_file(execution, &file, globals);
 }
 
-static void run_stdin(const struct python_run *run, struct execution *execution, PyObject *globals) {
+static void run_stdin(struct execution *execution, PyObject *globals) {
         _cleanup_pyref_ PyObject *name = PyUnicode_FromString("<stdin>");
         const struct execution_file file = { .name = name, .path = "<stdin>", .stream = stdin };
 
-        if (prompt_is_interactive(&run->prompt))
-                prompt_run(&run->prompt, execution);
-        else if (name)
+        if (name)
                 execute_file(execution, &file, globals);
         else
                 execution_fail(execution);
@@ -368,8 +366,14 @@ static void run_stdin(const struct python_run *run, struct execution *execution,
 
 static void run_kind(const struct python_run *run, struct execution *execution) {
         PyObject *main = PyImport_AddModule("__main__"); /* borrowed */
-        _cleanup_pyref_ PyObject *globals = main ? PyModule_GetDict(main) : NULL;
+        _cleanup_pyref_ PyObject *globals = NULL;
 
+        /* Nobody may hold __main__'s names there: exit() takes it apart, and does not return here. */
+        if (run->args.kind == PYARGS_STDIN && prompt_is_interactive(&run->prompt)) {
+                prompt_run(&run->prompt, execution);
+                return;
+        }
+        globals = main ? PyModule_GetDict(main) : NULL;
         Py_XINCREF(globals);
         if (!globals)
                 execution_fail(execution);
@@ -380,7 +384,7 @@ static void run_kind(const struct python_run *run, struct execution *execution) 
         else if (run->args.kind == PYARGS_SCRIPT)
                 run_script(run, execution, globals);
         else
-                run_stdin(run, execution, globals);
+                run_stdin(execution, globals);
 }
 
 /* Nothing but ourselves may hold on to them when the script's objects end. */
