@@ -85,7 +85,8 @@ enum {
         PROTO_KEEP_FOREGROUND = 1 << 0, /* the group that had the script's terminal last has it again */
         PROTO_KEEP_BACKGROUND = 1 << 1, /* none has it */
         PROTO_KEEP_CONTINUE = 1 << 2,   /* what was stopped goes on */
-        PROTO_KEEP_DONE = 1 << 3,       /* the run has ended: what it left behind is not to be hung up */
+        PROTO_KEEP_SIGNAL = 1 << 3,     /* `signo` for the worker's process group */
+        PROTO_KEEP_DONE = 1 << 4,       /* the run has ended: what it left behind is not to be hung up */
 };
 
 /* STOP's flags. */
@@ -132,6 +133,7 @@ enum {
         F(strv, argv)            /* python's arguments, without the program's own name */                         \
         F(strv, env)             /* NAME=value */                                                                 \
         F(u64v, fd_numbers)      /* the number that each of the client's fds has there, ascending */                         \
+        F(u32, leads_group)      /* 1: it is the leader of its process group */                                   \
         F(u32, terminal)         /* PROTO_TERMINAL_* */                                                           \
         F(u64v, terminal_numbers) /* of the fds that are the terminal, ascending: none of them comes */            \
         F(u32, umask)                                                                                             \
@@ -152,7 +154,7 @@ enum {
 /* `reason` is "" if it would be served warm, by `pool`. Else all is as in REFUSED. */
 #define PROTO_FIELDS_explained(F) F(str, pool) F(str, reason) F(str, detail) F(str, python)
 
-#define PROTO_FIELDS_assigned(F) F(u32, pid)
+#define PROTO_FIELDS_assigned(F) F(u32, pid) F(u32, group) /* its process group */
 #define PROTO_FIELDS_ended(F) F(u32, wait_status) /* as waitpid(2) has it */
 
 /* What a new worker is to be. `modules` are imported in order; `path` goes before the rest of sys.path. */
@@ -161,7 +163,7 @@ enum {
 #define PROTO_FIELDS_failed(F) F(str, module) F(str, traceback)
 #define PROTO_FIELDS_declined(F) F(str, reason)
 #define PROTO_FIELDS_stopped(F) F(u32, signo)
-#define PROTO_FIELDS_keep(F) F(u32, orders) /* PROTO_KEEP_* */
+#define PROTO_FIELDS_keep(F) F(u32, orders) /* PROTO_KEEP_* */ F(u32, signo)
 
 /* STATUS is answered by a head, then each pool followed by its misses and workers, then DONE. */
 #define PROTO_FIELDS_status(F) F(u32, flags)

@@ -166,6 +166,7 @@ int context_collect(struct context *ret_context, struct miss *ret_miss) {
         umask((mode_t)context->umask);
         context->pid = (uint32_t)getpid();
         context->uid = (uint32_t)geteuid();
+        context->leads_group = getpgrp() == (pid_t)context->pid;
         find_priorities(context);
         r = find_affinity(context, ret_miss);
         if (r)
@@ -218,6 +219,7 @@ void context_put_run(const struct context *context, const char *pool, const stru
                 .pool = pool,
                 .argv = *argv,
                 .env = *env,
+                .leads_group = context->leads_group,
                 .terminal = context->terminal,
                 .umask = context->umask,
                 .nice = (uint32_t)(20 - context->scheduling.nice),

@@ -36,6 +36,7 @@ struct context {
         struct rlimit limits[RLIM_NLIMITS];
         uint64_t traits[N_TRAITS];
         uint32_t pid, uid;
+        bool leads_group;
         uint32_t n_affinity;
         uint64_t affinity[CONTEXT_MAX_CPUS / 64];
 };

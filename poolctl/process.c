@@ -1,28 +1,11 @@
 #include "process.h"
 
-#include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* <linux/pidfd.h> as of Linux 6.9; the C library's headers are older than the kernels we run on. */
-#define SIGNAL_PROCESS_GROUP (1U << 2) /* PIDFD_SIGNAL_PROCESS_GROUP */
-
-static bool has_ended(const struct process *process) {
-        struct pollfd pollfd = { .fd = process->pidfd, .events = POLLIN };
-
-        return poll(&pollfd, 1, 0) > 0;
-}
-
-void process_signal(const struct process *process, int signo, bool group) {
-        unsigned flags = group ? SIGNAL_PROCESS_GROUP : 0;
-
-        if (syscall(SYS_pidfd_send_signal, process->pidfd, signo, NULL, flags) == 0)
-                return;
-        /* An older kernel: a process that has not ended keeps its number. */
-        if (group && errno == EINVAL && !has_ended(process))
-                kill(-process->pid, signo);
+void process_signal(const struct process *process, int signo) {
+        syscall(SYS_pidfd_send_signal, process->pidfd, signo, NULL, 0);
 }
 
 /* The raw call: sigprocmask(3) leaves out the signals that glibc uses. */

@@ -10,8 +10,8 @@ struct process {
         int pidfd; /* owned; -1 if there is none */
 };
 
-/* Sends @signo to the process alone, or to the group that it leads. That it is gone already is no error. */
-void process_signal(const struct process *process, int signo, bool group);
+/* Sends @signo to the process alone. That it is gone already is no error. */
+void process_signal(const struct process *process, int signo);
 
 /*
  * Stops us by @signo as the shell sees it. Every signal must be blocked. Returns once we are continued, which is told by

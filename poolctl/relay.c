@@ -92,10 +92,10 @@ static int relay_settle(struct relay *relay) {
         return 0;
 }
 
-static void relay_keep(const struct relay *relay, unsigned orders) {
+static void relay_keep(const struct relay *relay, unsigned orders, int signo) {
         _cleanup_writer_ struct wire_writer payload = { 0 };
 
-        proto_put_keep(&payload, &(struct proto_keep){ .orders = orders });
+        proto_put_keep(&payload, &(struct proto_keep){ .orders = orders, .signo = (uint32_t)signo });
         if (relay->keeper && orders)
                 channel_send(relay->keeper, PROTO_KEEP, &payload, NULL);
 }
@@ -103,7 +103,7 @@ static void relay_keep(const struct relay *relay, unsigned orders) {
 /* We go on, so the script does, all of its process group. */
 static void relay_continue(struct relay *relay) {
         relay->stopped = false;
-        relay_keep(relay, PROTO_KEEP_CONTINUE | (relay->proxy ? proxy_continue(relay->proxy) : 0));
+        relay_keep(relay, PROTO_KEEP_CONTINUE | (relay->proxy ? proxy_continue(relay->proxy) : 0), 0);
 }
 
 /* Gives the worker a signal that was meant for us. */
@@ -112,8 +112,10 @@ static void relay_pass_on(struct relay *relay, int signo, bool group) {
                 proxy_resize(relay->proxy);
         else if (signo == SIGCONT && (relay->stopped || relay->proxy))
                 relay_continue(relay);
+        else if (group)
+                relay_keep(relay, PROTO_KEEP_SIGNAL, signo);
         else
-                process_signal(&relay->worker, signo, group);
+                process_signal(&relay->worker, signo);
 }
 
 static int relay_on_assigned(struct relay *relay, struct message *message) {
@@ -130,7 +132,7 @@ static int relay_on_assigned(struct relay *relay, struct message *message) {
                 return -ENOMEM;
         if (relay->proxy)
                 proxy_begin(relay->proxy, fdset_steal(&message->fds, PROTO_ASSIGNED_FD_TERMINAL),
-                            relay->worker.pid);
+                            (int)assigned.group);
         relay_enter(relay, PHASE_ASSIGNED, SETTLE_USEC);
         if (relay->verbose)
                 say("run by poold's worker %d", relay->worker.pid);
@@ -224,7 +226,7 @@ static void relay_on_stopped(struct relay *relay, int signo) {
         if (relay->proxy) {
                 unsigned orders = proxy_stop(relay->proxy, signo);
 
-                relay_keep(relay, orders);
+                relay_keep(relay, orders, 0);
                 if (orders & PROTO_KEEP_CONTINUE)
                         return;
         }
@@ -414,7 +416,7 @@ int relay_run(struct context *context, struct channel *channel, const struct rel
         if (r == RELAY_ENDED && relay.proxy)
                 relay_drain(&relay);
         if (r == RELAY_ENDED)
-                relay_keep(&relay, PROTO_KEEP_DONE);
+                relay_keep(&relay, PROTO_KEEP_DONE, 0);
         channel_free(relay.keeper);
         fd_close(relay.worker.pidfd);
         *ret_wait_status = relay.wait_status;

@@ -91,7 +91,10 @@ static int introduce(bool has_terminal) {
 
         if (!has_terminal)
                 fds->n_fds = PROTO_ASSIGNED_FD_TERMINAL;
-        proto_put_assigned(&writer, &(struct proto_assigned){ .pid = (uint32_t)job.pid });
+        proto_put_assigned(&writer, &(struct proto_assigned){
+                                            .pid = (uint32_t)job.pid,
+                                            .group = (uint32_t)getpgrp(),
+                                    });
         r = channel_send(job.client, PROTO_ASSIGNED, &writer, fds);
         fds->n_fds = n_fds;
         fdset_fini(fds);
@@ -261,6 +264,8 @@ static int serve(struct message *message) {
         r = take_client(message);
         if (r == 0)
                 r = proto_get_run(&message->payload, &context);
+        if (r == 0 && context.leads_group)
+                setpgid(0, 0);
         /* The client may set its terminal up for the run as soon as it hears of us, so ours is like it before. */
         if (r == 0)
                 r = take_terminal(&message->fds, &context, &why);

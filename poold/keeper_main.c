@@ -38,7 +38,8 @@
 
 struct keeper {
         pid_t worker;
-        pid_t group; /* whose turn on the terminal it is next */
+        pid_t first_group; /* in which the worker began, and what its modules have started is */
+        pid_t group;       /* whose turn on the terminal it is next */
         int terminal;
         int signal_fd;
         struct channel *client; /* NULL once that is gone */
@@ -83,7 +84,6 @@ static void place(int fd, int to) {
 __attribute__((noreturn)) static void become_worker(const struct gifts *gifts, pid_t keeper, char **argv) {
         sigset_t none;
 
-        setpgid(0, 0);
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* how the keeper ends is how the worker has ended */
         if (getppid() != keeper)
                 _exit(127);
@@ -129,8 +129,34 @@ static int reserve_numbers(void) {
         return 0;
 }
 
-static int start(struct keeper *keeper, char **argv) {
+/*
+ * The worker is in a process group of which it is not the leader, since that does not live long. If its client leads
+ * one, it makes itself a leader later; there would be no way back.
+ */
+static int start_worker(struct keeper *keeper, const struct gifts *gifts, char **argv) {
         const pid_t self = getpid();
+        pid_t leader = fork();
+
+        if (leader == 0)
+                for (;;)
+                        pause();
+        if (leader < 0 || setpgid(leader, leader) < 0)
+                return -errno;
+        keeper->worker = fork();
+        if (keeper->worker == 0) {
+                setpgid(0, leader);
+                become_worker(gifts, self, argv);
+        }
+        if (keeper->worker < 0)
+                return -errno;
+        setpgid(keeper->worker, leader);
+        keeper->first_group = keeper->group = leader;
+        kill(leader, SIGKILL);
+        waitpid(leader, NULL, 0);
+        return 0;
+}
+
+static int start(struct keeper *keeper, char **argv) {
         struct gifts gifts = { -1, -1, -1 };
         int r;
 
@@ -143,17 +169,32 @@ static int start(struct keeper *keeper, char **argv) {
                 return r;
         open_terminal(&gifts);
         keeper->terminal = gifts.slave;
-        keeper->worker = keeper->group = fork();
-        if (keeper->worker == 0)
-                become_worker(&gifts, self, argv);
-        if (keeper->worker < 0)
-                return -errno;
-        setpgid(keeper->worker, keeper->worker);
+        r = start_worker(keeper, &gifts, argv);
+        if (r < 0)
+                return r;
         /* Nobody else may keep open what the others wait for the end of. */
         close_range(KEEPER_FD_CONTROL, KEEPER_FDS_END - 1, 0);
         fd_close(gifts.client);
         fd_close(gifts.master);
         return 0;
+}
+
+/* --- Signals --- */
+
+/* The worker's process group, also when it has ended but is not reaped. */
+static pid_t group_of_worker(const struct keeper *keeper) {
+        pid_t group = getpgid(keeper->worker);
+
+        return group > 0 && group != getpgrp() ? group : keeper->first_group;
+}
+
+/* To the worker's process group, and what belongs to it. */
+static void signal_all(const struct keeper *keeper, int signo) {
+        pid_t group = group_of_worker(keeper);
+
+        kill(-group, signo);
+        if (group != keeper->first_group)
+                kill(-keeper->first_group, signo);
 }
 
 /* --- The client --- */
@@ -174,20 +215,22 @@ static void set_foreground(struct keeper *keeper, bool on) {
         if (on && now != getpgrp())
                 return;
         if (tcsetpgrp(keeper->terminal, on ? keeper->group : getpgrp()) < 0 && on)
-                tcsetpgrp(keeper->terminal, keeper->worker);
+                tcsetpgrp(keeper->terminal, group_of_worker(keeper));
 }
 
-static void carry_out(struct keeper *keeper, unsigned orders) {
-        if (orders & PROTO_KEEP_FOREGROUND)
+static void carry_out(struct keeper *keeper, const struct proto_keep *keep) {
+        if (keep->orders & PROTO_KEEP_FOREGROUND)
                 set_foreground(keeper, true);
-        if (orders & PROTO_KEEP_BACKGROUND)
+        if (keep->orders & PROTO_KEEP_BACKGROUND)
                 set_foreground(keeper, false);
-        if (orders & PROTO_KEEP_CONTINUE) {
-                if (keeper->group != keeper->worker)
+        if (keep->orders & PROTO_KEEP_CONTINUE) {
+                if (keeper->group != group_of_worker(keeper))
                         kill(-keeper->group, SIGCONT);
-                kill(-keeper->worker, SIGCONT);
+                signal_all(keeper, SIGCONT);
         }
-        if (orders & PROTO_KEEP_DONE)
+        if (keep->orders & PROTO_KEEP_SIGNAL)
+                kill(-group_of_worker(keeper), (int)keep->signo);
+        if (keep->orders & PROTO_KEEP_DONE)
                 keeper->is_done = true;
 }
 
@@ -196,8 +239,8 @@ static void lose_client(struct keeper *keeper) {
         keeper->client = channel_free(keeper->client);
         if (keeper->is_done)
                 return;
-        kill(-keeper->worker, SIGHUP);
-        kill(-keeper->worker, SIGCONT);
+        signal_all(keeper, SIGHUP);
+        signal_all(keeper, SIGCONT);
         keeper->kill_at_ms = now_ms() + KILL_AFTER_MS;
 }
 
@@ -213,7 +256,7 @@ static void hear(struct keeper *keeper) {
                 if (r == 0)
                         r = proto_get_keep(&message.payload, &keep);
                 if (r == 0)
-                        carry_out(keeper, keep.orders);
+                        carry_out(keeper, &keep);
                 else if (r == CHANNEL_AGAIN)
                         r = channel_read(keeper->client);
         }
@@ -249,7 +292,7 @@ static void on_end(struct keeper *keeper, int wait_status) {
         tell(keeper, PROTO_GONE, &payload);
         /* Of what it has started nobody is left to take care, be it modules that did or a run that is not wanted. */
         if (!keeper->client && !keeper->is_done)
-                kill(-keeper->worker, SIGKILL);
+                signal_all(keeper, SIGKILL);
         waitpid(keeper->worker, NULL, 0);
 }
 
@@ -276,9 +319,9 @@ static bool on_signals(struct keeper *keeper, int *ret_wait_status) {
                 if (signals[i].ssi_pid != (uint32_t)getppid())
                         continue;
                 if (signals[i].ssi_signo == SIGTERM)
-                        kill(-keeper->worker, SIGKILL);
+                        signal_all(keeper, SIGKILL);
                 else if (signals[i].ssi_signo == SIGHUP)
-                        kill(-keeper->worker, SIGHUP);
+                        signal_all(keeper, SIGHUP);
         }
         return look_at_worker(keeper, ret_wait_status);
 }
@@ -296,7 +339,7 @@ static int keep(struct keeper *keeper) {
 
                 if (n == 0) {
                         keeper->kill_at_ms = 0;
-                        kill(-keeper->worker, SIGKILL);
+                        signal_all(keeper, SIGKILL);
                 }
                 if (n > 0 && pollfds[0].revents && on_signals(keeper, &wait_status))
                         return wait_status;

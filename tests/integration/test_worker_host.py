@@ -231,7 +231,7 @@ def test_stop_is_told_and_continued(null):
     client = worker.assign(["-c", code], {0: null, 1: out, 2: null})
     kind, fields, _ = receive(worker.keeper)
     assert (kind, fields.take("<I")) == (STOPPED, signal.SIGTSTP)
-    send(worker.keeper, KEEP, struct.pack("<I", CONTINUE))
+    send(worker.keeper, KEEP, struct.pack("<II", CONTINUE, 0))
     assert os.read(answer, 9) == b"goes on"
     assert Result(worker, client).status == 0
     for fd in (answer, out):
@@ -258,7 +258,7 @@ def test_what_stays_behind_is_killed_unless_the_run_is_done(null, is_done):
     os.close(theirs)
     assert os.read(ours, 9) == b"child"
     if is_done:
-        send(worker.keeper, KEEP, struct.pack("<I", DONE))
+        send(worker.keeper, KEEP, struct.pack("<II", DONE, 0))
     worker.keeper.close()
     if not is_done:
         assert os.read(ours, 9) == b""  # SIGKILL, since they ignore SIGHUP

@@ -11,7 +11,7 @@ import time
 
 MAGIC, VERSION = 0x4C4F4F50, 1
 REFUSED, ASSIGN, ASSIGNED, EXIT, GONE, SETUP, READY, FAILED, DECLINED, STOPPED, KEEP = 1, 3, 4, 5, 6, 7, 8, 9, 10, 20, 21
-CONTINUE, DONE = 1 << 2, 1 << 3
+CONTINUE, DONE = 1 << 2, 1 << 4
 KEEPER = pathlib.Path(os.environ["POOLD_WORKER"]).with_name("poold-keeper")
 RESOURCES = range(16)
 
@@ -123,7 +123,7 @@ class Worker:
         env = os.environ if env is None else env
         payload = b"".join([
             string(""), strings(argv), strings([f"{name}={value}" for name, value in env.items()]),
-            integers(list(fds)), u32(0), integers([]), u32(umask), u32(nice), u32(0) * 3, struct.pack("<Q", 50000), u32(2001),
+            integers(list(fds)), u32(0), u32(0), integers([]), u32(umask), u32(nice), u32(0) * 3, struct.pack("<Q", 50000), u32(2001),
             struct.pack("<QQ", ignored, blocked),
             integers(limits() if rlimits is None else rlimits), integers([cpus]), integers([]), u32(os.getpid()), u32(os.geteuid()),
         ])
