@@ -254,6 +254,12 @@ static int become(struct message *message, struct proto_run *context) {
         return r;
 }
 
+/* There is nobody left to run it for, or the client runs it itself. Returns the wait status. */
+static int abandon(void) {
+        send_declined("abandoned");
+        return 0;
+}
+
 /* Serves the run that @message assigns. Its payload lives as long as the process. Returns the wait status. */
 static int serve(struct message *message) {
         struct proto_run context = { 0 };
@@ -269,18 +275,16 @@ static int serve(struct message *message) {
         /* The client may set its terminal up for the run as soon as it hears of us, so ours is like it before. */
         if (r == 0)
                 r = take_terminal(&message->fds, &context, &why);
-        if (r == 0)
-                r = introduce(context.terminal != PROTO_TERMINAL_NONE);
+        if (r == 0 && introduce(context.terminal != PROTO_TERMINAL_NONE) < 0)
+                return abandon();
         if (r == 0)
                 r = prepare(message, &context, &run, &why);
         if (r < 0 && job.client)
                 r = decline(&why, "worker", "the worker failed before the start: %s", strerror(-r));
         if (r == 0) {
                 r = claim(message->fds.fds[PROTO_RUN_FD_CLAIM]);
-                if (r == DECLINED) {
-                        send_declined("abandoned");
-                        return 0;
-                }
+                if (r == DECLINED)
+                        return abandon();
         }
         if (r == DECLINED) {
                 send_refused(&why);

@@ -104,6 +104,10 @@ static void on_gone(int wait_status, void *data) {
                 log_warn("pool=%s pid=%d ended unasked in state %s, wait status 0x%x", name_of(member),
                          worker_pid(member->process), pool_worker_state_name(member->policy.state),
                          (unsigned)wait_status);
+        else
+                log_debug("pool=%s pid=%d ended in state %s, wait status 0x%x", name_of(member),
+                          worker_pid(member->process), pool_worker_state_name(member->policy.state),
+                          (unsigned)wait_status);
         pool_remove(&member->policy, error, loop_now_usec());
         worker_free(member->process);
         free(member);
