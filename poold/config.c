@@ -58,7 +58,7 @@ static void begin_error(struct parser *parser, unsigned line, const char *key_na
 
         if (parser->n_errors++)
                 fputc('\n', errors);
-        fputs(parser->config->file, errors);
+        fputs(parser->config->file ? parser->config->file : "built-in defaults", errors);
         if (line)
                 fprintf(errors, ":%u", line);
         fputs(": ", errors);
@@ -339,8 +339,7 @@ static int add_pool(struct parser *parser, const char *name) {
                 .options = calloc(1, sizeof(char *)),
                 .env = calloc(1, sizeof(char *)),
         };
-        if (!pool->name || !pool->modules || !pool->path || !pool->options || !pool->env ||
-            interpreter_embedded(POOLD_PYTHON, &pool->python) < 0)
+        if (!pool->name || !pool->modules || !pool->path || !pool->options || !pool->env)
                 return -ENOMEM;
         return set_defaults(parser, CONFIG_SECTION_POOL);
 }
@@ -367,8 +366,30 @@ static void check_options(struct parser *parser, const struct config_pool *pool)
                           args.target);
 }
 
+/* The last pool has the interpreter that poold was built for, if it names none. */
+static int set_default_python(struct parser *parser) {
+        struct config_pool *pool = &parser->config->pools[parser->config->n_pools - 1];
+        const struct entry *named = entry_find(&parser->keys, "python"), *section = NULL;
+        char problem[INTERPRETER_PROBLEM_BYTES];
+        int r;
+
+        if (pool->python.path || (named && !named->valid))
+                return 0;
+        r = interpreter_probe(POOLD_PYTHON, &pool->python, problem);
+        if (r != INTERPRETER_UNFIT)
+                return r;
+        if (parser->section_name)
+                section = entry_find(&parser->sections, parser->section_name);
+        report_at(parser,
+                  named     ? named->line
+                  : section ? section->line
+                            : 0,
+                  "python", "its default, '%s', %s", POOLD_PYTHON, problem);
+        return 0;
+}
+
 /* Checks what concerns more than one item or key of a pool, unless one of them has been reported already. */
-static void end_pool(struct parser *parser) {
+static void check_pool(struct parser *parser) {
         const struct config_pool *pool = &parser->config->pools[parser->config->n_pools - 1];
         const struct entry *size = entry_find(&parser->keys, "size");
         const struct entry *max_workers = entry_find(&parser->keys, "max_workers");
@@ -384,13 +405,18 @@ static void end_pool(struct parser *parser) {
                           pool->max_workers, pool->size);
 }
 
-static void end_section(struct parser *parser) {
-        if (parser->section == CONFIG_SECTION_POOL)
-                end_pool(parser);
+static int end_section(struct parser *parser) {
+        int r = 0;
+
+        if (parser->section == CONFIG_SECTION_POOL) {
+                check_pool(parser);
+                r = set_default_python(parser);
+        }
         entry_list_clear(&parser->keys);
         parser->section = CONFIG_SECTION_IGNORED;
         parser->section_name = NULL;
         parser->key_name = NULL;
+        return r;
 }
 
 static int begin_pool(struct parser *parser, const char *name) {
@@ -404,11 +430,12 @@ static int on_section(void *user, unsigned line, const char *name) {
         struct parser *parser = user;
         const struct entry *first;
         struct entry *entry;
+        int r;
 
-        end_section(parser);
+        r = end_section(parser);
         parser->line = line;
-        if (!name)
-                return 0;
+        if (r < 0 || !name)
+                return r;
         first = entry_find(&parser->sections, name);
         if (first) {
                 parser->section_name = name;
@@ -500,11 +527,14 @@ static int on_problem(void *user, unsigned line, const char *key, const char *me
 /* What the file leaves open. */
 static int finish(struct parser *parser) {
         struct config *config = parser->config;
-        int r = 0;
+        int r;
 
-        end_section(parser);
-        if (config->n_pools == 0)
+        r = end_section(parser);
+        if (r == 0 && config->n_pools == 0) {
                 r = add_pool(parser, "default");
+                if (r == 0)
+                        r = set_default_python(parser);
+        }
         if (r == 0 && !config->socket)
                 r = sock_default_path(&config->socket);
         return r;

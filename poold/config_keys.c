@@ -31,7 +31,7 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
           .max = PATH_MAX - 1, .reloadable = true,
           .help = "The interpreter that the workers are: any CPython from 3.9 on, such as a virtual "
                   "environment's\n"
-                  "bin/python. If empty: the one that poold was built for." },
+                  "bin/python. If empty: the python3 that poold was built for." },
         { POOL(size), .name = "size", .type = CONFIG_TYPE_NUMBER, .fallback = "2", .min = 0, .max = 1024,
           .reloadable = true, .help = "How many idle workers to keep, each ready to run a script." },
         { POOL(max_workers), .name = "max_workers", .type = CONFIG_TYPE_NUMBER, .fallback = "64", .min = 0,

@@ -1,8 +1,7 @@
 /*
- * _poold_host: the host (job.h) as an extension module, for a pool whose python is the user's own. worker.py loads it
- * and puts it in the place of sys.stderr. When worker.py has ended, its frame gone, CPython calls sys.stderr.flush()
- * from C (flush_io() in Python/pythonrun.c, of 3.9 as of 3.14). So we are entered with no frame below us and never
- * return.
+ * _poold_host: the host (job.h) as an extension module, which makes a worker of any CPython. worker.py loads it and puts
+ * it in the place of sys.stderr. When worker.py has ended, its frame gone, CPython calls sys.stderr.flush() from C
+ * (flush_io() in Python/pythonrun.c, of 3.9 as of 3.14). So we are entered with no frame below us and never return.
  */
 
 #include "pyref.h"

@@ -166,23 +166,6 @@ static int ask(const char *path, struct answer *answer, char *ret_problem) {
         return parse(answer) ? 0 : unfit(ret_problem, "is no CPython 3.9 or later");
 }
 
-static int fill(struct interpreter *interpreter, const char *path, const char *real_path, const char *prefix) {
-        interpreter->path = strdup(path);
-        interpreter->real_path = strdup(real_path);
-        interpreter->prefix = prefix ? strdup(prefix) : NULL;
-        if (interpreter->path && interpreter->real_path && !prefix == !interpreter->prefix)
-                return 0;
-        interpreter_fini(interpreter);
-        return -ENOMEM;
-}
-
-int interpreter_embedded(const char *path, struct interpreter *ret_interpreter) {
-        char real_path[PATH_MAX];
-
-        *ret_interpreter = (struct interpreter){ .is_embedded = true };
-        return fill(ret_interpreter, path, realpath(path, real_path) ? real_path : path, NULL);
-}
-
 int interpreter_probe(const char *path, struct interpreter *ret_interpreter,
                       char ret_problem[INTERPRETER_PROBLEM_BYTES]) {
         struct answer answer = { .n_bytes = 0 };
@@ -196,8 +179,16 @@ int interpreter_probe(const char *path, struct interpreter *ret_interpreter,
                 r = judge(&answer, real_path, ret_problem);
         if (r)
                 return r;
-        *ret_interpreter = (struct interpreter){ .is_environment = answer.fields[ANSWER_IS_ENVIRONMENT][0] };
-        return fill(ret_interpreter, path, real_path, answer.fields[ANSWER_PREFIX]);
+        *ret_interpreter = (struct interpreter){
+                .path = strdup(path),
+                .real_path = strdup(real_path),
+                .prefix = strdup(answer.fields[ANSWER_PREFIX]),
+                .is_environment = answer.fields[ANSWER_IS_ENVIRONMENT][0],
+        };
+        if (ret_interpreter->path && ret_interpreter->real_path && ret_interpreter->prefix)
+                return 0;
+        interpreter_fini(ret_interpreter);
+        return -ENOMEM;
 }
 
 void interpreter_fini(struct interpreter *interpreter) {
@@ -226,8 +217,6 @@ static bool is_below(const char *path, const char *folder, size_t n_folder) {
 bool interpreter_is_of(const struct interpreter *interpreter, const char *folder) {
         size_t length = length_without_slashes(folder);
 
-        if (!interpreter->prefix)
-                return false;
         return is_below(interpreter->path, folder, length) ||
                (strncmp(interpreter->prefix, folder, length) == 0 && !interpreter->prefix[length]);
 }

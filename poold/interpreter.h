@@ -1,8 +1,7 @@
 #pragma once
 
 /*
- * A Python that workers are: the one that poold was built for, which they embed, or one of the user's. What counts
- * for a run is which one `python3` would have been.
+ * A Python that workers are. What counts for a run is which one `python3` would have been.
  */
 
 #include <stdbool.h>
@@ -12,8 +11,7 @@
 struct interpreter {
         char *path; /* absolute, and as it was named: a virtual environment is found by its link to a python */
         char *real_path;     /* with no link in it */
-        char *prefix;        /* its sys.prefix; NULL if it is embedded */
-        bool is_embedded;    /* by poold-worker */
+        char *prefix;        /* its sys.prefix */
         bool is_environment; /* a virtual or conda environment's: for those who have activated it */
 };
 
@@ -23,9 +21,6 @@ enum {
 };
 
 #define INTERPRETER_PROBLEM_BYTES 256
-
-/* The one at @path that workers embed. Returns 0 or -ENOMEM. */
-int interpreter_embedded(const char *path, struct interpreter *ret_interpreter);
 
 /*
  * Runs the one at @path once, to see what it is. It has to be a CPython of 3.9 or later, with a GIL, and to answer

@@ -211,9 +211,8 @@ static char **free_command(char **argv) {
 }
 
 /*
- * The keeper's command line: the worker's program, and its command line, which has its name, a word for each option that
- * acts at the interpreter's start (the others are applied to each run), and the script that makes a worker of an
- * interpreter. NULL: no memory.
+ * The keeper's command line: the pool's interpreter, and its command line, which has its path, a word for each option
+ * that acts at its start (the others are applied to each run), and the script that makes a worker of it. NULL: no memory.
  */
 static char **make_command(const struct live_pool_settings *settings) {
         const struct config_pool *config = settings->config;
@@ -229,13 +228,12 @@ static char **make_command(const struct live_pool_settings *settings) {
         if (!argv)
                 return NULL;
         argv[n++] = strdup(settings->programs->keeper);
-        argv[n++] = strdup(config->python.is_embedded ? settings->programs->worker : config->python.path);
-        argv[n++] = strdup(config->python.is_embedded ? "poold-worker" : config->python.path);
+        argv[n++] = strdup(config->python.path);
+        argv[n++] = strdup(config->python.path);
         while (pyargs_next(config->options, n_options, &cursor, &option) > 0)
                 if (pyargs_is_start(&option) && asprintf(&argv[n++], "-%c%s", option.letter, option.argument) < 0)
                         argv[n - 1] = NULL;
-        if (!config->python.is_embedded)
-                argv[n++] = strdup(settings->programs->script);
+        argv[n++] = strdup(settings->programs->script);
         while (n > 0)
                 if (!argv[--n])
                         return free_command(argv);

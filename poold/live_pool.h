@@ -16,8 +16,7 @@ struct live_pool;
 /* Our own programs, by their paths. */
 struct programs {
         char *keeper;
-        char *worker; /* with an interpreter embedded */
-        char *script; /* which makes a worker of any other interpreter */
+        char *script; /* which makes a worker of an interpreter */
 };
 
 struct live_pool_settings {

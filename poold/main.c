@@ -236,12 +236,10 @@ int main(int argc, char **argv) {
         mallopt(M_MMAP_THRESHOLD, 128 << 10); /* else what one huge environment takes is kept for ever */
         programs = (struct programs){
                 .keeper = find_program("poold-keeper"),
-                .worker = find_program("poold-worker"),
                 .script = find_program("worker.py"),
         };
-        r = programs.keeper && programs.worker && programs.script ? run(config, &programs) : -ENOMEM;
+        r = programs.keeper && programs.script ? run(config, &programs) : -ENOMEM;
         free(programs.keeper);
-        free(programs.worker);
         free(programs.script);
         config_free(config);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -7,14 +7,14 @@
  *
  * The kernel is told where they lie, by PR_SET_MM_MAP, so that they may have any length. That needs no privilege, but
  * a kernel with CONFIG_CHECKPOINT_RESTORE, as those of the distributions are. With another one the command line stays
- * that of poold-worker, and all else is as it should be. /proc/PID/exe cannot be changed.
+ * that of worker.py, and all else is as it should be.
  */
 
 #include "lib/proto.h"
 
 /*
- * We are a worker of @pool that imports its modules as @program, the path of the interpreter that it passes for, which
- * is borrowed for good; @pool until title_idle(). Threads that the modules start have their names for good, so it is python's from here on.
+ * We are a worker of @pool that imports its modules as @program, the path of its interpreter, which is borrowed for
+ * good; @pool until title_idle(). Threads that the modules start have their names for good, so it is python's from here on.
  */
 void title_start(const char *pool, const char *program);
 

@@ -1,4 +1,4 @@
-# What the python of a pool runs as its script, to become a worker as poold-worker is one. When this file has ended,
+# What the python of a pool runs as its script, to become a worker. When this file has ended,
 # and with it its frame, the host takes over (host_module.c). There is to be no trace of us then: __main__ is as it
 # was before the first line, sys as if there were no script, and nothing is imported that would not be there anyway.
 names = dict(globals())

@@ -1,4 +1,4 @@
-"""poold-worker against python3: the same output, errors and status, byte by byte, for the same run."""
+"""A worker without poold, against python3: the same output, errors and status, byte by byte, for the same run."""
 
 import os
 import re
@@ -12,7 +12,6 @@ import pytest
 from worker_host import CONTINUE, DONE, EXIT, KEEP, STOPPED, Result, Worker, limits, receive, send
 
 PYTHON = "/usr/bin/python3"
-WORKER = os.environ["POOLD_WORKER"]
 
 ENV = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
@@ -141,7 +140,7 @@ def run_files(folder, stdin, run):
 
 
 def run_warm(folder, argv, stdin="", modules=(), **context):
-    worker = Worker(WORKER, modules, env=ENV)
+    worker = Worker(PYTHON, modules, env=ENV)
     assert worker.ready, worker.traceback
     context = {"env": ENV, "cwd": folder, **context}
     return run_files(folder, stdin, lambda fds: Result(worker, worker.assign(argv, fds, **context)))
@@ -200,7 +199,7 @@ def test_every_fd_at_its_number(folder, null):
     answer, out = os.pipe()
     os.write(theirs, b"sorted")
     code = "import os; print(os.read(63, 9), sorted(map(int, os.listdir('/proc/self/fd')))[:6])"
-    worker = Worker(WORKER)
+    worker = Worker(PYTHON)
     result = Result(worker, worker.assign(["-c", code], {63: ours, 0: null, 1: out, 2: null, 4: null}))
     assert result.status == 0 and os.read(answer, 99) == b"b'sorted' [0, 1, 2, 3, 4, 63]\n"
     for fd in (ours, theirs, answer, out):
@@ -209,7 +208,7 @@ def test_every_fd_at_its_number(folder, null):
 
 @pytest.mark.parametrize("has_poold", [True, False])
 def test_client_that_goes_takes_its_run_along(null, has_poold):
-    worker = Worker(WORKER)
+    worker = Worker(PYTHON)
     answer, out = os.pipe()
     client = worker.assign(["-c", "import os, time; os.write(1, b'started'); time.sleep(60)"],
                            {0: null, 1: out, 2: null})
@@ -225,7 +224,7 @@ def test_client_that_goes_takes_its_run_along(null, has_poold):
 
 
 def test_stop_is_told_and_continued(null):
-    worker = Worker(WORKER)
+    worker = Worker(PYTHON)
     answer, out = os.pipe()
     code = "import os, signal; os.kill(os.getpid(), signal.SIGTSTP); os.write(1, b'goes on')"
     client = worker.assign(["-c", code], {0: null, 1: out, 2: null})
@@ -240,7 +239,7 @@ def test_stop_is_told_and_continued(null):
 
 def test_signals_for_another_parent(null):
     """A script may send them to the process that started it, which is its shell under python3."""
-    worker = Worker(WORKER)
+    worker = Worker(PYTHON)
     code = ("import os, signal\nfor number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}: "
             "os.kill(os.getppid(), number)\nraise SystemExit(6)")
     assert Result(worker, worker.assign(["-c", code], {0: null, 1: null, 2: null})).status == 6 << 8
@@ -248,7 +247,7 @@ def test_signals_for_another_parent(null):
 
 @pytest.mark.parametrize("is_done", [True, False])
 def test_what_stays_behind_is_killed_unless_the_run_is_done(null, is_done):
-    worker = Worker(WORKER)
+    worker = Worker(PYTHON)
     ours, theirs = os.pipe()
     code = ("import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
             "if not os.fork(): os.write(1, b'child'); os.read(0, 1); os.write(1, b'stays'); os._exit(0)\n"
@@ -273,7 +272,7 @@ def test_what_stays_behind_is_killed_unless_the_run_is_done(null, is_done):
 
 
 def test_run_ends_without_poold(null):
-    worker = Worker(WORKER)
+    worker = Worker(PYTHON)
     client = worker.assign(["-c", "import time; time.sleep(.1); raise SystemExit(5)"], {0: null, 1: null, 2: null})
     worker.control.close()
     kind, fields, _ = receive(client)
@@ -282,7 +281,7 @@ def test_run_ends_without_poold(null):
 
 
 def test_idle_worker_leaves_with_poold():
-    worker = Worker(WORKER)
+    worker = Worker(PYTHON)
     began = time.monotonic()
     worker.close()
     assert worker.process.returncode == 0 and time.monotonic() - began < 5
@@ -290,7 +289,7 @@ def test_idle_worker_leaves_with_poold():
 
 def test_failing_module(tmp_path):
     (tmp_path / "quits.py").write_text("print('x')\nraise SystemExit(3)")
-    worker = Worker(WORKER, ["json", "quits"], [tmp_path], env={**ENV, "PYTHONDONTWRITEBYTECODE": "1"})
+    worker = Worker(PYTHON, ["json", "quits"], [tmp_path], env={**ENV, "PYTHONDONTWRITEBYTECODE": "1"})
     assert (worker.ready, worker.module) == (False, "quits")
     assert worker.traceback.startswith("Traceback (most recent call last):\n") and "SystemExit: 3" in worker.traceback
     assert worker.process.wait(10) == 1

@@ -12,7 +12,8 @@ import time
 MAGIC, VERSION = 0x4C4F4F50, 1
 REFUSED, ASSIGN, ASSIGNED, EXIT, GONE, SETUP, READY, FAILED, DECLINED, STOPPED, KEEP = 1, 3, 4, 5, 6, 7, 8, 9, 10, 20, 21
 CONTINUE, DONE = 1 << 2, 1 << 4
-KEEPER = pathlib.Path(os.environ["POOLD_WORKER"]).with_name("poold-keeper")
+SCRIPT = pathlib.Path(os.environ["POOLD_WORKER"])
+KEEPER = SCRIPT.with_name("poold-keeper")
 RESOURCES = range(16)
 
 
@@ -88,7 +89,7 @@ def limits():
 class Worker:
     """One worker; `ready` is its first message."""
 
-    def __init__(self, binary, modules=(), path=(), env=None, log=None):
+    def __init__(self, python, modules=(), path=(), env=None, log=None):
         self.control, theirs = socket.socketpair()
         log = log if log is not None else subprocess.DEVNULL
         fd = theirs.fileno()
@@ -99,7 +100,7 @@ class Worker:
                 os.close(fd)
             os.set_inheritable(3, True)
 
-        self.process = subprocess.Popen([KEEPER, binary, "poold-worker"], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        self.process = subprocess.Popen([KEEPER, python, python, SCRIPT], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                         env=os.environ if env is None else env, start_new_session=True,
                                         pass_fds=[3], preexec_fn=place)
         theirs.close()

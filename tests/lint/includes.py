@@ -31,7 +31,6 @@ SPINE = {  # module: what is directly below it; a module may include all that is
     "poold/loop": [],
     "poold/config": [],
     "poold/listener": [],
-    "poold/worker_main": ["poold/job"],
     "poold/host_module": ["poold/job"],
     "poold/keeper_main": ["poold/patience"],
     "poold/job": ["poold/python"],
@@ -57,7 +56,7 @@ UNSEEN = [  # modules, and the system headers that they must not see, not even t
     (["poold/main", "poold/server", "poold/client", "poold/pool", "poold/worker", "poold/spawn", "poold/loop"],
      ["Python.h"]),
     (["poold/pool", "poold/config", "poold/spawn"], ["event2/*", "event.h"]),
-    (["poold/worker_main", "poold/host_module", "poold/keeper_main", "poold/job", "poold/python"], ["event2/*", "event.h"]),
+    (["poold/host_module", "poold/keeper_main", "poold/job", "poold/python"], ["event2/*", "event.h"]),
 ]
 
 STRANGERS = [  # system headers that no module sees together: libevent is poold's, Python is its workers'

@@ -32,7 +32,7 @@ GOOD = {
     "poold/config_keys.c": '#include "config_keys.h"\n#include "config.h"',
     "poold/expand.h": "",
     "poold/systemd.h": "",
-    "poold/worker_main.c": '#include "job.h"\n#include "lib/channel.h"',
+    "poold/host_module.c": '#include "job.h"\n#include "lib/channel.h"',
     "poold/job.h": "",
     "poold/job.c": '#include "job.h"\n#include "python.h"',
     "poold/python.h": "#include <Python.h>",
@@ -81,7 +81,7 @@ class Includes(unittest.TestCase):
             ("poold/pool.c", "loop.h"), ("poold/spawn.c", "worker.h"), ("poold/spawn.c", "loop.h"),
             ("poold/worker.c", "client.h"), ("poold/worker.c", "pool.h"), ("poold/client.c", "config.h"),
             ("poold/worker.c", "config.h"), ("poold/loop.c", "client.h"), ("poold/config_keys.c", "pool.h"),
-            ("poold/python.c", "job.h"), ("poold/job.c", "config.h"), ("poold/worker_main.c", "spawn.h"),
+            ("poold/python.c", "job.h"), ("poold/job.c", "config.h"), ("poold/host_module.c", "spawn.h"),
             ("poolctl/relay.c", "cmd_run.h"), ("poolctl/cmd_run.c", "cmd_status.h"),
         ]:
             with self.subTest(file=file, target=target):

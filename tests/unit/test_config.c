@@ -71,7 +71,7 @@ static struct config *load_text(const char *text) {
         return load_bytes(text, strlen(text));
 }
 
-/* Loading @path gives the errors @expected, of which each line begins behind the file's name. */
+/* Loading @path gives the errors @expected, of which each line begins behind the file's name; NULL: without a file. */
 static void assert_file_errors(const char *path, const char *expected) {
         struct config *config = NULL;
         char *errors = NULL, *full = NULL, *copy = strdup(expected);
@@ -79,7 +79,7 @@ static void assert_file_errors(const char *path, const char *expected) {
         FILE *file = open_memstream(&full, &n_bytes);
 
         for (char *rest = copy, *line; (line = strsep(&rest, "\n"));)
-                fprintf(file, "%s%s%s", path, line, rest ? "\n" : "");
+                fprintf(file, "%s%s%s", path ? path : "", line, rest ? "\n" : "");
         fclose(file);
 
         assert_int_equal(config_load(path, &config, &errors), CONFIG_INVALID);
@@ -118,6 +118,7 @@ static void assert_strv(char **strv, const char *joined) {
 
 static void assert_pool_defaults(const struct config_pool *pool, const char *name) {
         assert_string_equal(pool->name, name);
+        assert_string_equal(pool->python.path, POOLD_PYTHON);
         assert_int_equal(pool->size, 2);
         assert_int_equal(pool->max_workers, 64);
         assert_int_equal(pool->start_timeout_sec, 60);
@@ -145,14 +146,15 @@ static int set_up(void **state) {
         unsetenv("XDG_CONFIG_HOME");
         setenv("HOME", folder, 1);
         setenv("XDG_RUNTIME_DIR", "/run/user/test", 1);
-        return 0;
+        unlink(POOLD_PYTHON);
+        return symlink(TEST_PYTHON, POOLD_PYTHON);
 }
 
 static int tear_down(void **state) {
         char command[PATH_MAX + 128];
 
         (void)state;
-        snprintf(command, sizeof(command), "rm -rf %s '%s'", folder, POOLD_SYSCONFDIR);
+        snprintf(command, sizeof(command), "rm -rf %s '%s' '%s'", folder, POOLD_SYSCONFDIR, POOLD_PYTHON);
         return system(command);
 }
 
@@ -362,6 +364,27 @@ static void test_bad_paths(void **state) {
         unsetenv("XDG_RUNTIME_DIR");
         assert_errors("[poold]\nsocket = %t/s\n",
                       ":2: section [poold], key socket: '%t/s' needs $XDG_RUNTIME_DIR, which is not set");
+}
+
+/* The python3 that poold was built for is there no more, or another one. That is no concern of pools with their own. */
+static void test_unfit_default_python(void **state) {
+#define DEFAULT "its default, '" POOLD_PYTHON "', "
+        (void)state;
+        assert_int_equal(unlink(POOLD_PYTHON), 0);
+        assert_file_errors(NULL,
+                           "built-in defaults: key python: " DEFAULT "cannot be run: No such file or directory");
+        assert_errors("[poold]\n", ": key python: " DEFAULT "cannot be run: No such file or directory");
+        assert_errors("\n[pool:a]\nsize = x\n[pool:b]\npython = " TEST_PYTHON "\n[pool:c]\nsize = 1\npython =\n",
+                      ":3: section [pool:a], key size: 'x' is not a whole number between 0 and 1024\n"
+                      ":2: section [pool:a], key python: " DEFAULT "cannot be run: No such file or directory\n"
+                      ":8: section [pool:c], key python: " DEFAULT "cannot be run: No such file or directory");
+        assert_errors("[pool:a]\npython = /nonexistent\n",
+                      ":2: section [pool:a], key python: '/nonexistent' cannot be run: No such file or directory");
+        config_free(load_text("[pool:a]\npython = " TEST_PYTHON "\n"));
+
+        assert_int_equal(symlink("/bin/true", POOLD_PYTHON), 0);
+        assert_errors("[pool:a]\n", ":1: section [pool:a], key python: " DEFAULT "is no CPython 3.9 or later");
+#undef DEFAULT
 }
 
 static void test_unknown_keys(void **state) {
@@ -670,6 +693,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test_setup_teardown(test_bad_lists, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_bad_options, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_bad_paths, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_unfit_default_python, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_unknown_keys, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_twice, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_bad_sections, set_up, tear_down),

@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-static char folder[64], path[128];
+static char folder[64], path[128], link_path[128];
 
 static int set_up(void **state) {
         char bin[80];
@@ -27,6 +27,7 @@ static int set_up(void **state) {
         snprintf(bin, sizeof(bin), "%s/bin", folder);
         assert_int_equal(mkdir(bin, 0700), 0);
         snprintf(path, sizeof(path), "%s/python", bin);
+        snprintf(link_path, sizeof(link_path), "%s/link", bin);
         return 0;
 }
 
@@ -36,15 +37,16 @@ static int tear_down(void **state) {
         (void)state;
         snprintf(bin, sizeof(bin), "%s/bin", folder);
         unlink(path);
+        unlink(link_path);
         return rmdir(bin) < 0 || rmdir(folder) < 0;
 }
 
-/* An interpreter that answers so. It is a format of printf(1); "%s" is the interpreter's own path. */
+/* An interpreter that answers so. It is a format of printf(1); "%s" is the interpreter's own path, without links. */
 static void make_python(const char *answer) {
         FILE *file = fopen(path, "we");
 
         assert_non_null(file);
-        fprintf(file, "#!/bin/sh\nprintf '%s' \"$0\"\n", answer);
+        fprintf(file, "#!/bin/sh\nprintf '%s' \"$(realpath \"$0\")\"\n", answer);
         assert_int_equal(fclose(file), 0);
         assert_int_equal(chmod(path, 0700), 0);
 }
@@ -108,7 +110,6 @@ static void assert_fits(const char *answer, bool is_environment) {
         assert_string_equal(interpreter.real_path, path);
         assert_string_equal(interpreter.prefix, "/the/prefix");
         assert_int_equal(interpreter.is_environment, is_environment);
-        assert_false(interpreter.is_embedded);
         interpreter_fini(&interpreter);
         assert_null(interpreter.path);
 }
@@ -121,7 +122,7 @@ static void test_fits(void **state) {
 }
 
 static void test_environment(void **state) {
-        struct interpreter interpreter, embedded;
+        struct interpreter interpreter;
         char problem[INTERPRETER_PROBLEM_BYTES], other[80];
 
         (void)state;
@@ -140,30 +141,28 @@ static void test_environment(void **state) {
         assert_false(interpreter_is_of(&interpreter, "/the/prefix2"));
         assert_false(interpreter_is_of(&interpreter, "/tmp"));
         assert_false(interpreter_is_of(&interpreter, "/"));
-
-        assert_int_equal(interpreter_embedded(path, &embedded), 0);
-        assert_false(interpreter_is_of(&embedded, folder));
-        assert_false(interpreter_is_same(&interpreter, &embedded));
         interpreter_fini(&interpreter);
-        interpreter_fini(&embedded);
 }
 
 static void test_same(void **state) {
-        struct interpreter interpreter, embedded, other;
+        struct interpreter interpreter, linked, environment;
         char problem[INTERPRETER_PROBLEM_BYTES];
 
         (void)state;
         make_python(ANSWER("cpython", "3.12", "1", "", ""));
+        assert_int_equal(symlink(path, link_path), 0);
         assert_int_equal(interpreter_probe(path, &interpreter, problem), 0);
-        assert_int_equal(interpreter_embedded(path, &embedded), 0);
-        assert_int_equal(interpreter_embedded("/nonexistent/python3", &other), 0);
-        assert_true(embedded.is_embedded);
-        assert_true(interpreter_is_same(&interpreter, &embedded));
-        assert_false(interpreter_is_same(&interpreter, &other));
-        assert_string_equal(other.path, "/nonexistent/python3");
+        assert_int_equal(interpreter_probe(link_path, &linked, problem), 0);
+        make_python(ANSWER("cpython", "3.12", "1", "", "1"));
+        assert_int_equal(interpreter_probe(link_path, &environment, problem), 0);
+        assert_string_equal(linked.path, link_path);
+        assert_true(interpreter_is_same(&interpreter, &linked));
+        assert_false(interpreter_is_same(&interpreter, &environment));
+        assert_false(interpreter_is_same(&environment, &interpreter));
+        assert_false(interpreter_is_same(&environment, &environment));
         interpreter_fini(&interpreter);
-        interpreter_fini(&embedded);
-        interpreter_fini(&other);
+        interpreter_fini(&linked);
+        interpreter_fini(&environment);
 }
 
 int main(void) {
