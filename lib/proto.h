@@ -1,7 +1,7 @@
 #pragma once
 
 /*
- * The protocol between poolctl, poold and poold-worker: this header is its specification.
+ * The protocol between poolctl, poold and its workers: this header is its specification.
  *
  * A Unix stream socket carries messages in both directions. Each is a header of PROTO_HEADER_BYTES
  *
