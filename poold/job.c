@@ -264,7 +264,7 @@ static int abandon(void) {
 static int serve(struct message *message) {
         struct proto_run context = { 0 };
         struct python_run run;
-        struct decline why;
+        struct decline why = { .reason = "worker" };
         int r;
 
         r = take_client(message);
