@@ -508,7 +508,8 @@ script("module beside, of a library's name", "import queue_x, colorsys; print(co
        files={"colorsys.py": "", "queue_x.py": ""})
 c("module in the cwd, of a preloaded name", "import numpy; print(numpy.__file__)", files={"numpy.py": ""}, fallback="shadow")
 script("preloaded module", "import numpy; print(numpy.arange(3).sum(), numpy.__name__)\n")
-script("reload", "import importlib, other; open('other.py', 'w').write('x = 22'); importlib.reload(other); print(other.x)\n",
+script("reload", "import importlib, os, other; open('other.py', 'w').write('x = 22')\n"
+       "os.utime('other.py', (1, 1)); importlib.reload(other); print(other.x)\n",  # the .pyc has its time
        files={"other.py": "x = 1"})
 script("runpy", "import runpy; print(sorted(runpy.run_path('other.py', {'a': 1}, 'named').items())[-3:])\n"
        "runpy.run_module('third', run_name='__main__')\n", files={"other.py": "b = a; z = __name__\n", "third.py": "print(__name__)\n"})
