@@ -168,17 +168,20 @@ def test_without_an_environment_only_those_pools_fit(poold, venv):
     (["{script}"], {"VIRTUAL_ENV": "{venv}"}, "venv"),
 ], ids=str)
 def test_fallback_is_the_pools_python(poold, venv, other, tmp_path, args, variables, runs):
-    """A worker declines the script, which is a folder; poold itself what else is asked for here."""
-    (tmp_path / "script").mkdir()
-    (tmp_path / "script/__main__.py").write_text(WHO)
+    """A worker declines the script, whose compilation warns; poold itself what else is asked for here."""
+    (tmp_path / "script").write_text(f"{WHO}\n'a' is 'b'\n")
     poold.start(f"[pool:other]\nsize = 1\npython = {other}\n[pool:venv]\nsize = 1\npython = {venv}/bin/python\n")
     names = {"built for": harness.PYTHON, "first": str(other), "other": str(other), "venv": f"{venv}/bin/python"}
     env = poold.env | {name: value.format(venv=venv) for name, value in variables.items()}
     args = [word.format(script=tmp_path / "script") for word in args]
     rest = [] if str(tmp_path / "script") in args else ["-c", WHO]
     said = poold.ctl("explain", *args, *rest, env=env).stdout.decode()
-    assert said.startswith("cold") and said.endswith(f"; {names[runs]} runs it\n")
-    done = poold.ctl("run", *args, *rest, env=env)
+    if rest:
+        assert said.startswith("cold") and said.endswith(f"; {names[runs]} runs it\n")
+    else:
+        assert said.startswith("warm") and f", as {names[runs]} would" in said
+    done = poold.ctl("run", "-v", *args, *rest, env=env)
+    assert f"poolctl: run by {names[runs]}: " in done.stderr.decode()
     assert done.stdout.decode().split()[:1] == [names[runs]]
 
 
