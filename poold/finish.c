@@ -192,7 +192,8 @@ static void finish_modules(PyObject *capsule) {
         (void)capsule;
         clear_run_modules();
         leftovers_end(modules_before, has_threads);
-        files = leftovers_list_files();
+        /* A file that a daemon thread was writing to is locked for ever, and to try is fatal in CPython. */
+        files = has_threads ? NULL : leftovers_list_files();
         flush_all(files);
         flush_all(files_before);
         streams_flush();
