@@ -86,7 +86,8 @@ enum {
         PROTO_KEEP_BACKGROUND = 1 << 1, /* none has it */
         PROTO_KEEP_CONTINUE = 1 << 2,   /* what was stopped goes on */
         PROTO_KEEP_SIGNAL = 1 << 3,     /* `signo` for the worker's process group */
-        PROTO_KEEP_DONE = 1 << 4,       /* the run has ended: what it left behind is not to be hung up */
+        PROTO_KEEP_HANGUP = 1 << 4,     /* the client's terminal is gone, so the script's is */
+        PROTO_KEEP_DONE = 1 << 5,       /* the run has ended: what it left behind is not to be hung up */
 };
 
 /* STOP's flags. */

@@ -26,6 +26,7 @@ struct proxy {
         bool attached;      /* our terminal is raw, and what is typed is the script's */
         bool is_full;       /* our terminal takes no more for now */
         bool is_behind;     /* there may be more to read from the master */
+        bool has_hung_up;   /* our terminal is gone, which the keeper knows */
         bool is_output_raw; /* our terminal does nothing to what is written, while attached */
 
         struct termios found; /* our terminal's settings, while attached */
@@ -259,9 +260,7 @@ void proxy_watch(const struct proxy *proxy, struct pollfd ret_pollfds[PROXY_N_PO
         ret_pollfds[1].events = (short)((proxy->is_full ? 0 : POLLIN) | (proxy->n_typed ? POLLOUT : 0));
 }
 
-void proxy_step(struct proxy *proxy, const struct pollfd pollfds[PROXY_N_POLLFDS]) {
-        if (proxy->own < 0)
-                return;
+static void copy(struct proxy *proxy, const struct pollfd pollfds[PROXY_N_POLLFDS]) {
         if ((pollfds[0].revents & POLLOUT) || (pollfds[1].revents & POLLIN))
                 copy_output(proxy);
         if (pollfds[1].revents & POLLOUT && proxy->master >= 0)
@@ -270,6 +269,15 @@ void proxy_step(struct proxy *proxy, const struct pollfd pollfds[PROXY_N_POLLFDS
                 copy_input(proxy);
         else if (pollfds[0].revents & (POLLHUP | POLLERR))
                 hang_up(proxy);
+}
+
+unsigned proxy_step(struct proxy *proxy, const struct pollfd pollfds[PROXY_N_POLLFDS]) {
+        if (proxy->own >= 0)
+                copy(proxy, pollfds);
+        if (proxy->own >= 0 || proxy->has_hung_up)
+                return 0;
+        proxy->has_hung_up = true;
+        return PROTO_KEEP_HANGUP;
 }
 
 /* --- Beginning and end --- */
@@ -333,7 +341,7 @@ int proxy_new(enum proxy_mode mode, struct context *context, struct proxy **ret_
                 return miss_set(ret_miss, "memory", "out of memory");
         proxy->own = proxy->master = proxy->slave = -1;
         proxy->group = 0;
-        proxy->is_eager = proxy->wants = proxy->attached = proxy->is_full = proxy->is_behind =
+        proxy->is_eager = proxy->wants = proxy->attached = proxy->is_full = proxy->is_behind = proxy->has_hung_up =
                 proxy->is_output_raw = false;
         proxy->n_typed = proxy->n_written = proxy->n_clean = 0;
         if (set_up(proxy, mode, context) == 0)

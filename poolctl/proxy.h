@@ -38,8 +38,8 @@ struct proxy *proxy_free(struct proxy *proxy);
 #define PROXY_N_POLLFDS 2
 /* What to wait for. @proxy may be NULL: nothing. */
 void proxy_watch(const struct proxy *proxy, struct pollfd ret_pollfds[PROXY_N_POLLFDS]);
-/* Does what can be done. */
-void proxy_step(struct proxy *proxy, const struct pollfd pollfds[PROXY_N_POLLFDS]);
+/* Does what can be done. Returns what has to be ordered of the keeper (PROTO_KEEP_*), if anything. */
+unsigned proxy_step(struct proxy *proxy, const struct pollfd pollfds[PROXY_N_POLLFDS]);
 
 /* Our terminal has another size. */
 void proxy_resize(struct proxy *proxy);

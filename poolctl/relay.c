@@ -354,7 +354,7 @@ static int relay_step(struct relay *relay) {
         if (r == 0 && pollfds[2].revents)
                 r = relay_on_keeper(relay);
         if (r == 0 && relay->proxy)
-                proxy_step(relay->proxy, pollfds + N_POLLFDS);
+                relay_keep(relay, proxy_step(relay->proxy, pollfds + N_POLLFDS), 0);
         return r;
 }
 

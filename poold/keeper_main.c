@@ -41,6 +41,7 @@ struct keeper {
         pid_t first_group; /* in which the worker began, and what its modules have started is */
         pid_t group;       /* whose turn on the terminal it is next */
         int terminal;
+        int master; /* of it, so that it does not hang up in a worker that drops it */
         int signal_fd;
         struct channel *client; /* NULL once that is gone */
         bool is_done;           /* the client has said so */
@@ -169,13 +170,13 @@ static int start(struct keeper *keeper, char **argv) {
                 return r;
         open_terminal(&gifts);
         keeper->terminal = gifts.slave;
+        keeper->master = gifts.master;
         r = start_worker(keeper, &gifts, argv);
         if (r < 0)
                 return r;
         /* Nobody else may keep open what the others wait for the end of. */
         close_range(KEEPER_FD_CONTROL, KEEPER_FDS_END - 1, 0);
         fd_close(gifts.client);
-        fd_close(gifts.master);
         return 0;
 }
 
@@ -230,6 +231,8 @@ static void carry_out(struct keeper *keeper, const struct proto_keep *keep) {
         }
         if (keep->orders & PROTO_KEEP_SIGNAL)
                 kill(-group_of_worker(keeper), (int)keep->signo);
+        if (keep->orders & PROTO_KEEP_HANGUP)
+                keeper->master = fd_close(keeper->master);
         if (keep->orders & PROTO_KEEP_DONE)
                 keeper->is_done = true;
 }
@@ -237,6 +240,7 @@ static void carry_out(struct keeper *keeper, const struct proto_keep *keep) {
 /* Its run goes with it. */
 static void lose_client(struct keeper *keeper) {
         keeper->client = channel_free(keeper->client);
+        keeper->master = fd_close(keeper->master);
         if (keeper->is_done)
                 return;
         signal_all(keeper, SIGHUP);

@@ -308,11 +308,12 @@ print("key", curses.wrapper(main))
 
 
 @pytest.mark.parametrize("command, shows, again, leave", [
-    (["vim", "-u", "NONE", "-n"], "~", "~", ":q!\r"),
-    (["less", "/etc/services"], "/etc/services", "tcpmux", "q"),
+    (["vim.tiny", "-u", "NONE", "-n"], "~", "~", ":q!\r"),
+    (["less", "./lines"], "./lines", "line 1\r", "q"),
 ], ids=["vim", "less"])
 def test_full_screen_programs_in_a_script(shell, script, command, shows, again, leave):
     before = shell.settings()
+    (shell.poold.folder / "lines").write_text("".join(f"line {number}\n" for number in range(1, 200)))
     path = script(f"import subprocess\nsubprocess.run({command})\nprint('back')")
     shell.start(f"PYTHON {path}")
     shell.expect_exact(shows)

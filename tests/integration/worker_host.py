@@ -11,7 +11,7 @@ import time
 
 MAGIC, VERSION = 0x4C4F4F50, 1
 REFUSED, ASSIGN, ASSIGNED, EXIT, GONE, SETUP, READY, FAILED, DECLINED, STOPPED, KEEP = 1, 3, 4, 5, 6, 7, 8, 9, 10, 20, 21
-CONTINUE, DONE = 1 << 2, 1 << 4
+CONTINUE, DONE = 1 << 2, 1 << 5
 SCRIPT = pathlib.Path(os.environ["POOLD_WORKER"])
 KEEPER = SCRIPT.with_name("poold-keeper")
 RESOURCES = range(16)
