@@ -15,11 +15,13 @@
  * stands for any rest. The locale's are looked at in another way, see locale_of().
  */
 static const char *const import_time[] = {
-        "BLIS_*",    "CUBLAS_*",   "CUDA_*",       "CUDNN_*", "GLIBC_TUNABLES", "GOMP_*",
-        "HIP_*",     "HOME",       "JAX_*",        "KMP_*",   "LD_*",           "MALLOC_*",
-        "MKL_*",     "MPLBACKEND", "MPLCONFIGDIR", "NCCL_*",  "NPY_*",          "NUMBA_*",
-        "NUMEXPR_*", "NUMPY_*",    "NVIDIA_*",     "OMP_*",   "OPENBLAS_*",     "PYTHON*",
-        "PYTORCH_*", "ROCR_*",     "TF_*",         "TORCH_*", "VECLIB_*",       "XLA_*",
+        "ARROW_*",        "ATEN_*",         "BLIS_*",     "CUBLAS_*",        "CUDA_*",     "CUDNN_*",   "DASK_*",
+        "GLIBC_TUNABLES", "GOMP_*",         "GOTO_*",     "GRPC_*",          "HF_*",       "HIP_*",     "HOME",
+        "JAX_*",          "JOBLIB_*",       "KERAS_*",    "KMP_*",           "LD_*",       "LOKY_*",    "MALLOC_*",
+        "MATPLOTLIBRC",   "MKL_*",          "MPLBACKEND", "MPLCONFIGDIR",    "NCCL_*",     "NPY_*",     "NUMBA_*",
+        "NUMEXPR_*",      "NUMPY_*",        "NVIDIA_*",   "OMP_*",           "OPENBLAS_*", "OPENSSL_*", "PANDAS_*",
+        "POLARS_*",       "PYTHON*",        "PYTORCH_*",  "ROCR_*",          "SCIPY_*",    "SKLEARN_*", "TF_*",
+        "TORCH_*",        "TRANSFORMERS_*", "VECLIB_*",   "XDG_CONFIG_HOME", "XLA_*",
 };
 
 /*

@@ -423,7 +423,7 @@ static long count_of(const char *value) {
                 return 0;
         errno = 0;
         number = strtol(value, &end, 10);
-        return *end || errno || number < 0 ? 1 : number;
+        return *end || errno || number < 0 || number > INT_MAX ? 1 : number;
 }
 
 /* "ENCODING:ERRORS", both of which may be left out. */

@@ -22,6 +22,8 @@ MAY_DIFFER = {
     "open fds": ("import os; print(sorted(map(int, os.listdir('/proc/self/fd'))))",
                  "the connection to poolctl, above the numbers that scripts get"),
     "warnings.filters": ("import warnings; print(len(warnings.filters))", "those that preloaded modules add"),
+    "gc.get_referrers()": ("import gc, json.decoder as d; print(len(gc.get_referrers(d.JSONDecoder.decode)))",
+                           "preloaded objects are frozen, and so not searched; `-m trace` names functions by them"),
     "gc.get_count()": ("import gc; print(gc.get_freeze_count(), len(gc.get_objects()))",
                        "the objects of preloaded modules"),
 }
@@ -285,7 +287,7 @@ for name, value in {"PYTHONINSPECT": "1", "PYTHONSTARTUP": "st.py", "PYTHON_BASI
     for args in ((), ("-",), ("-i",), ("-c", "x = 1"), ("-i", "-c", "x = 1"), ("s.py",), ("-m", "s")):
         cmd(f"{name}: {args}", *args, env={name: value}, stdin=b"import sys\nprint(sys.flags, dir())\n",
             files={"s.py": "x = 1\nraise SystemExit(4)\n", "st.py": "print('startup', __file__)\ny = 2\n"})
-for value in ("0", "2", "yes", "-3", ""):
+for value in ("0", "2", "yes", "-3", "", "3000000000"):
     c(f"PYTHONINSPECT={value}", "import sys; print(sys.flags); sys.exit(3)", env={"PYTHONINSPECT": value})
 for code in ("pass", "import sys; sys.exit(3)", "1 / 0"):
     late = "import os; os.environ['PYTHONINSPECT'] = '1'; " + code
@@ -493,6 +495,10 @@ for name, value in {"PYTHONPATH": "/tmp/nonesuch", "PYTHONUNBUFFERED": "1", "PYT
     c(f"{name}={value}", VARIABLE, env={name: value})
 for name, value in {"PYTHONHASHSEED": "0", "PYTHONOPTIMIZE": "1", "PYTHONUTF8": "1", "PYTHONDEVMODE": "1"}.items():
     c(f"{name}={value}", VARIABLE, env={name: value}, fallback="environment")
+for name in ("MATPLOTLIBRC", "OPENSSL_CONF", "PANDAS_DATA_MANAGER", "SCIPY_USE_PROPACK", "XDG_CONFIG_HOME"):
+    c(f"{name}, which a library reads when it is imported", "import ssl; print(ssl.create_default_context().minimum_version)",
+      env={name: "openssl.cnf"}, fallback="environment", files={"openssl.cnf":
+      "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nMinProtocol = TLSv1.3\n"})
 
 # -- Imports
 
@@ -502,6 +508,8 @@ script("module made a moment ago", "import sys; sys.dont_write_bytecode = True\n
        files={})
 script("module beside, of a preloaded name", "import numpy; print(numpy.__file__)\n", files={"numpy.py": ""},
        fallback="shadow")
+script("package beside, in C, of a preloaded name", "import numpy\n", fallback="shadow",
+       files={"numpy/__init__.cpython-311-x86_64-linux-gnu.so": ""})
 script("module beside, of a name python itself has loaded", "import abc, os; print(abc.__file__, os.__file__)\n",
        files={"abc.py": "1 / 0\n", "os.py": "1 / 0\n"})
 script("module beside, of a library's name", "import queue_x, colorsys; print(colorsys.__file__)\n",
