@@ -2,6 +2,9 @@
 
 #include "captured.h"
 
+#include <stdbool.h>
+#include <unistd.h>
+
 /* New reference, or NULL without an exception: it may not be there. */
 static PyObject *get_module(const char *name) {
         PyObject *module = PyDict_GetItemString(PyImport_GetModuleDict(), name); /* borrowed */
@@ -39,6 +42,16 @@ static int renew_original_dir(PyObject *process) {
                 Py_INCREF(folder);
         }
         return PyObject_SetAttrString(process, "ORIGINAL_DIR", folder);
+}
+
+/* matplotlib_fname() of matplotlib: the settings in the current folder come before all others. */
+int captured_check(struct decline *why) {
+        const bool is_loaded = PyDict_GetItemString(PyImport_GetModuleDict(), "matplotlib");
+
+        if (is_loaded && access("matplotlibrc", F_OK) == 0)
+                return decline(why, "module",
+                               "matplotlib is loaded already, without the matplotlibrc that is here");
+        return 0;
 }
 
 int captured_renew(void) {

@@ -149,17 +149,32 @@ static int fill_dict(PyObject *dict, char **array) {
         return 0;
 }
 
-/* os.environ, os.environb and posix.environ share one dict, which stays the same object. */
-static int fill_python(char **array) {
-        _cleanup_pyref_ PyObject *posix = PyImport_ImportModule("posix"), *os = PyImport_ImportModule("os");
-        _cleanup_pyref_ PyObject *posix_dict = NULL, *os_environ = NULL, *os_dict = NULL;
+/* The dict of os.environ, which os.environb shares: a new reference, or NULL with an exception set. */
+static PyObject *get_os_dict(void) {
+        _cleanup_pyref_ PyObject *os = PyImport_ImportModule("os"), *os_environ = NULL;
 
-        if (!posix || !os)
-                return -1;
-        posix_dict = PyObject_GetAttrString(posix, "environ");
-        os_environ = PyObject_GetAttrString(os, "environ");
-        os_dict = os_environ ? PyObject_GetAttrString(os_environ, "_data") : NULL;
-        if (!posix_dict || !os_dict || fill_dict(posix_dict, array) < 0)
+        os_environ = os ? PyObject_GetAttrString(os, "environ") : NULL;
+        return os_environ ? PyObject_GetAttrString(os_environ, "_data") : NULL;
+}
+
+int environment_check(void) {
+        _cleanup_pyref_ PyObject *dict = get_os_dict();
+
+        if (dict && PyDict_Check(dict))
+                return 0;
+        PyErr_Clear();
+        PyErr_SetString(PyExc_RuntimeError,
+                        "a module has replaced os.environ: a run's own environment has no place");
+        return -1;
+}
+
+/* posix.environ is that dict, too. It stays the same object. */
+static int fill_python(char **array) {
+        _cleanup_pyref_ PyObject *posix = PyImport_ImportModule("posix"), *posix_dict = NULL;
+        _cleanup_pyref_ PyObject *os_dict = get_os_dict();
+
+        posix_dict = posix && os_dict ? PyObject_GetAttrString(posix, "environ") : NULL;
+        if (!posix_dict || fill_dict(posix_dict, array) < 0)
                 return -1;
         return os_dict == posix_dict ? 0 : fill_dict(os_dict, array);
 }

@@ -11,6 +11,9 @@
 /* Remembers what this process was started with. Returns 0 or negative errno. */
 int environment_remember(void);
 
+/* Can environment_adopt() change os.environ? 0, or -1 with an exception set if a module has put another object there. */
+int environment_check(void);
+
 /* The value that @name had then; NULL if it was not set. */
 const char *environment_at_start(const char *name);
 

@@ -321,6 +321,8 @@ static int preload(const struct message *message, uint64_t init_usec) {
         if (message->type != PROTO_SETUP || proto_get_setup(&reader, &setup) < 0)
                 return -EPROTO;
         title_start(setup.pool, job.python);
+        if (chdir("/") < 0) /* what lies where poold was started is none of the modules' business */
+                return -errno;
         placeholders_init(&holders);
         r = python_preload(&setup, &failure);
         placeholders_fini(&holders);

@@ -123,9 +123,9 @@ int python_preload(const struct proto_setup *setup, struct python_failure *ret_f
                 PyErr_SetFromErrno(PyExc_OSError);
         }
         if (r < 0 || !before || !main_before || finish_watch() < 0 || extend_path(&setup->path) < 0 ||
-            options_watch() < 0 || import_all(&setup->modules, &failed) < 0 || options_unwatch() < 0 ||
-            warm_up() < 0 || restore_dict(main_names, main_before) < 0 || shadow_remember(before) < 0 ||
-            finish_remember() < 0) {
+            options_watch() < 0 || import_all(&setup->modules, &failed) < 0 || environment_check() < 0 ||
+            options_unwatch() < 0 || warm_up() < 0 || restore_dict(main_names, main_before) < 0 ||
+            shadow_remember(before) < 0 || finish_remember() < 0) {
                 ret_failure->module = strdup(failed);
                 ret_failure->traceback = print_to_string();
                 r = -1;
@@ -236,6 +236,8 @@ int python_prepare(struct python_run *run, const struct wire_strv *env, struct d
                 r = prepare_program(run, why);
         if (r == 0)
                 r = prepare_path(run, why);
+        if (r == 0)
+                r = captured_check(why);
         if (r < 0)
                 PyErr_Print();
         return r;
@@ -256,6 +258,15 @@ static PyObject *list_arguments(const struct python_run *run, PyObject *first, i
         return pyref_steal(&list);
 }
 
+/* Changes the list that is there, which modules of the pool may have imported by its name. */
+static int set_list(const char *name, PyObject *list) {
+        PyObject *before = PySys_GetObject(name); /* borrowed */
+
+        if (!before || !PyList_CheckExact(before))
+                return PySys_SetObject(name, list);
+        return PyList_SetSlice(before, 0, PyList_Size(before), list);
+}
+
 static int set_arguments(const struct python_run *run) {
         static const char *const firsts[] = { [PYARGS_MODULE] = "-m", [PYARGS_COMMAND] = "-c" };
         bool is_own = run->args.kind == PYARGS_SCRIPT || run->args.kind == PYARGS_STDIN;
@@ -263,12 +274,12 @@ static int set_arguments(const struct python_run *run) {
 
         first = PyUnicode_DecodeFSDefault(is_own ? run->args.target : firsts[run->args.kind]);
         list = list_arguments(run, first, run->args.first_arg);
-        if (!list || PySys_SetObject("argv", list) < 0)
+        if (!list || set_list("argv", list) < 0)
                 return -1;
         if (!PySys_GetObject("orig_argv")) /* 3.10 */
                 return 0;
         original = list_arguments(run, PySys_GetObject("executable"), 0);
-        return original ? PySys_SetObject("orig_argv", original) : -1;
+        return original ? set_list("orig_argv", original) : -1;
 }
 
 static int set_path(struct python_run *run) {

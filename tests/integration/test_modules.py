@@ -2,6 +2,8 @@
 
 import pytest
 
+import harness
+
 MODULES = ["numpy", "pandas", "torch"]
 
 
@@ -82,3 +84,36 @@ def test_import_state_is_a_fresh_mains(poold, tmp_path):
     (tmp_path / "loaded.py").write_text("import sys, __main__\n__main__.leak = 1\nsys.argv.append('leak')\n")
     poold.start(f"[pool:default]\nsize = 1\nmodules = loaded\npath = {tmp_path}\n")
     assert poold.run("-c", "import sys; print(sys.argv, 'leak' in globals())", "x").stdout == b"['-c', 'x'] False\n"
+
+
+def test_module_that_holds_the_arguments_by_name(poold, tmp_path):
+    (tmp_path / "holds.py").write_text("from sys import argv\nimport sys\noriginal = getattr(sys, 'orig_argv', None)\n")
+    poold.start(f"[pool:default]\nsize = 1\nmodules = holds\npath = {tmp_path}\n")
+    done = poold.run("-c", "import holds, sys; print(holds.argv is sys.argv, holds.argv, holds.original)", "a")
+    python = poold.run("-c", "import sys; print(sys.executable)").stdout.decode().strip()
+    assert done.stdout.decode().startswith("True ['-c', 'a'] ['" + python)
+    assert done.stdout.decode().endswith(", 'a']\n")
+
+
+def test_module_that_replaces_the_environment(poold, tmp_path):
+    """There is no way to give such a worker a run's environment, so it never gets a run."""
+    (tmp_path / "replaces.py").write_text("import os\nos.environ = dict(os.environ)\n")
+    poold.launch(f"[pool:default]\nsize = 1\nmodules = replaces\npath = {tmp_path}\n")
+    poold.wait_log("RuntimeError: a module has replaced os.environ")
+    harness.eventually("the pool to be degraded", lambda: poold.pool()["state"] == "degraded")
+    done = poold.ctl("run", "-c", "import os; print(os.environ['CLIENTS'])", env=poold.env | {"CLIENTS": "own"})
+    assert done.stdout == b"own\n"
+
+
+def test_settings_of_matplotlib_in_the_current_folder(poold, script, tmp_path):
+    pytest.importorskip("matplotlib")
+    started = tmp_path / "started"
+    started.mkdir()
+    (started / "matplotlibrc").write_text("lines.linewidth: 9\n")
+    poold.start("[pool:default]\nsize = 1\nmodules = matplotlib\n", cwd=started)
+    path = script("import matplotlib; print(matplotlib.rcParams['lines.linewidth'])")
+    here = tmp_path / "here"
+    here.mkdir()
+    poold.same_as_python3(path, cwd=here)
+    (here / "matplotlibrc").write_text("lines.linewidth: 7\n")
+    assert poold.same_as_python3(path, cwd=here, fallback=True).stdout == b"7.0\n"
