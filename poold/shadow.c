@@ -3,11 +3,15 @@
 #include "shadow.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "lib/fd.h"
 
 /*
  * Top-level name to the folder that the module came from, as bytes; "" where it came from none in particular: what the
@@ -90,17 +94,21 @@ static bool is_module_file(const char *name) {
         return ends_with(name, ".py") || ends_with(name, ".pyc") || ends_with(name, ".so");
 }
 
-/* A folder without such a file is a package only if no other one is found. */
+/* A folder without such a file is a package only if no other one is found. What cannot be listed may have one. */
 static bool is_package(int folder, const char *name) {
-        static const char *const inits[] = { "__init__.py", "__init__.pyc", "__init__.abi3.so" };
-        char path[NAME_MAX + 32];
+        int fd = openat(folder, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+        struct dirent *entry;
+        bool has_init = false;
 
-        for (size_t i = 0; i < sizeof(inits) / sizeof(inits[0]); i++) {
-                snprintf(path, sizeof(path), "%s/%s", name, inits[i]);
-                if (faccessat(folder, path, F_OK, 0) == 0)
-                        return true;
+        if (!dir) {
+                fd_close(fd);
+                return errno == EACCES;
         }
-        return false;
+        while (!has_init && (entry = readdir(dir)))
+                has_init = strncmp(entry->d_name, "__init__.", 9) == 0 && is_module_file(entry->d_name);
+        closedir(dir);
+        return has_init;
 }
 
 /* The folder (borrowed) of the one of @modules whose name the file @name begins with, or NULL if there is none. */
