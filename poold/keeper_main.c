@@ -130,31 +130,47 @@ static int reserve_numbers(void) {
         return 0;
 }
 
+/* A child that only has its place in a process group, until it is dismissed or we end. Returns its pid, or -1. */
+static pid_t fork_idler(void) {
+        const pid_t self = getpid();
+        pid_t pid = fork();
+
+        if (pid == 0) {
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+                while (getppid() == self)
+                        pause();
+                _exit(0);
+        }
+        return pid;
+}
+
+static void dismiss_idler(pid_t pid) {
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+}
+
 /*
  * The worker is in a process group of which it is not the leader, since that does not live long. If its client leads
  * one, it makes itself a leader later; there would be no way back.
  */
 static int start_worker(struct keeper *keeper, const struct gifts *gifts, char **argv) {
         const pid_t self = getpid();
-        pid_t leader = fork();
+        pid_t leader = fork_idler();
+        int r;
 
-        if (leader == 0)
-                for (;;)
-                        pause();
         if (leader < 0 || setpgid(leader, leader) < 0)
                 return -errno;
         keeper->worker = fork();
+        r = keeper->worker < 0 ? -errno : 0;
         if (keeper->worker == 0) {
                 setpgid(0, leader);
                 become_worker(gifts, self, argv);
         }
-        if (keeper->worker < 0)
-                return -errno;
-        setpgid(keeper->worker, leader);
+        if (r == 0)
+                setpgid(keeper->worker, leader);
         keeper->first_group = keeper->group = leader;
-        kill(leader, SIGKILL);
-        waitpid(leader, NULL, 0);
-        return 0;
+        dismiss_idler(leader);
+        return r;
 }
 
 static int start(struct keeper *keeper, char **argv) {
@@ -189,13 +205,32 @@ static pid_t group_of_worker(const struct keeper *keeper) {
         return group > 0 && group != getpgrp() ? group : keeper->first_group;
 }
 
+/*
+ * To the worker's process group, or another one of our session. If all of that has ended, its number may be somebody
+ * else's by now: then no child of ours can join it (setpgid(2)), and one that has joined it keeps it what it is.
+ */
+static void signal_group(const struct keeper *keeper, pid_t group, int signo) {
+        pid_t idler;
+
+        if (group == getpgid(keeper->worker)) {
+                kill(-group, signo);
+                return;
+        }
+        idler = kill(-group, 0) < 0 ? -1 : fork_idler();
+        if (idler < 0)
+                return;
+        if (setpgid(idler, group) == 0)
+                kill(-group, signo);
+        dismiss_idler(idler);
+}
+
 /* To the worker's process group, and what belongs to it. */
 static void signal_all(const struct keeper *keeper, int signo) {
         pid_t group = group_of_worker(keeper);
 
-        kill(-group, signo);
+        signal_group(keeper, group, signo);
         if (group != keeper->first_group)
-                kill(-keeper->first_group, signo);
+                signal_group(keeper, keeper->first_group, signo);
 }
 
 /* --- The client --- */
@@ -226,11 +261,11 @@ static void carry_out(struct keeper *keeper, const struct proto_keep *keep) {
                 set_foreground(keeper, false);
         if (keep->orders & PROTO_KEEP_CONTINUE) {
                 if (keeper->group != group_of_worker(keeper))
-                        kill(-keeper->group, SIGCONT);
+                        signal_group(keeper, keeper->group, SIGCONT);
                 signal_all(keeper, SIGCONT);
         }
         if (keep->orders & PROTO_KEEP_SIGNAL)
-                kill(-group_of_worker(keeper), (int)keep->signo);
+                signal_group(keeper, group_of_worker(keeper), (int)keep->signo);
         if (keep->orders & PROTO_KEEP_HANGUP)
                 keeper->master = fd_close(keeper->master);
         if (keep->orders & PROTO_KEEP_DONE)

@@ -6,6 +6,7 @@ import random
 import signal
 import socket
 import struct
+import subprocess
 import time
 
 import pytest
@@ -175,6 +176,62 @@ def test_script_that_ignores_the_hangup_is_killed(poold):
     client.kill()
     client.communicate()
     harness.eventually("script and child to end", lambda: not any(map(harness.alive, processes)))
+
+
+STRANGER = """
+import os, sys
+wanted, user = map(int, sys.argv[1:])
+while True:
+    open("/proc/sys/kernel/ns_last_pid", "w").write(str(wanted - 1))
+    pid = os.fork()
+    if not pid:
+        break
+    os.wait()
+    if pid == wanted:
+        sys.exit()
+if os.getpid() == wanted:
+    os.setresuid(user, user, user)
+    os.setpgid(0, 0)
+    os.write(1, b"here\\n")
+    os.write(1, os.read(0, 5))
+"""
+
+
+def test_a_killed_client_costs_no_stranger(poold):
+    """The group that a worker begins in is gone once it leads one itself, and its number free for others."""
+    poold.start()
+    worker, = poold.workers("idle")
+    group, keeper = os.getpgid(worker), harness.parent_of(worker)
+    client = poold.popen("-c", "print(1, flush=True); import time; time.sleep(600)", start_new_session=True)
+    client.stdout.readline()
+    assert os.getpgid(worker) == worker
+    stranger = subprocess.Popen([*harness.AS_ROOT, harness.PYTHON, "-c", STRANGER, str(group), str(os.geteuid())],
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert stranger.stdout.readline() == b"here\n"
+    client.kill()
+    client.communicate()
+    harness.eventually("the keeper to end", lambda: not harness.alive(keeper))
+    assert stranger.communicate(b"fine\n")[0] == b"fine\n"
+
+
+UNPRIVILEGED = """
+import fcntl, os, resource, sys
+keeper = fcntl.fcntl(os.open(sys.argv[1], os.O_RDONLY), fcntl.F_DUPFD, 100)
+os.closerange(4, 100)
+os.setgroups([])
+os.setresgid(54321, 54321, 54321)
+os.setresuid(54321, 54321, 54321)
+resource.setrlimit(resource.RLIMIT_NPROC, (int(sys.argv[2]),) * 2)
+os.execve(keeper, ["poold-keeper", "/bin/true", "true"], {})
+"""
+
+
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_nothing_is_left_if_there_may_be_no_more_processes(prefix, n_processes):
+    done = subprocess.run([*harness.AS_ROOT, harness.PYTHON, "-c", UNPRIVILEGED, prefix / "libexec/poold/poold-keeper",
+                           str(n_processes)], stdin=subprocess.DEVNULL, capture_output=True, start_new_session=True)
+    assert done.returncode == 127 and b"cannot start /bin/true" in done.stderr
+    harness.expect_no_children()
 
 
 @pytest.mark.parametrize("end, status", [
