@@ -219,8 +219,9 @@ import fcntl, os, resource, sys
 keeper = fcntl.fcntl(os.open(sys.argv[1], os.O_RDONLY), fcntl.F_DUPFD, 100)
 os.closerange(4, 100)
 os.setgroups([])
-os.setresgid(54321, 54321, 54321)
-os.setresuid(54321, 54321, 54321)
+user = 100000 + os.getpid()  # has no other processes
+os.setresgid(user, user, user)
+os.setresuid(user, user, user)
 resource.setrlimit(resource.RLIMIT_NPROC, (int(sys.argv[2]),) * 2)
 os.execve(keeper, ["poold-keeper", "/bin/true", "true"], {})
 """
@@ -229,7 +230,8 @@ os.execve(keeper, ["poold-keeper", "/bin/true", "true"], {})
 @pytest.mark.parametrize("n_processes", [1, 2])
 def test_nothing_is_left_if_there_may_be_no_more_processes(prefix, n_processes):
     done = subprocess.run([*harness.AS_ROOT, harness.PYTHON, "-c", UNPRIVILEGED, prefix / "libexec/poold/poold-keeper",
-                           str(n_processes)], stdin=subprocess.DEVNULL, capture_output=True, start_new_session=True)
+                           str(n_processes)], stdin=subprocess.DEVNULL, capture_output=True, start_new_session=True,
+                          timeout=harness.DEADLINE)
     assert done.returncode == 127 and b"cannot start /bin/true" in done.stderr
     harness.expect_no_children()
 
