@@ -80,6 +80,10 @@ void terminal_take_over(int fd, int master, int slave) {
 
         if (n <= 0 || tcgetattr(slave, &settings) < 0)
                 return;
+        /* The end of a file that was typed while the terminal was read by lines is a NUL now that it is raw. */
+        for (ssize_t i = 0; settings.c_lflag & ICANON && i < n; i++)
+                if (!typed[i])
+                        typed[i] = (char)settings.c_cc[VEOF];
         silent = settings;
         silent.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
         tcsetattr(slave, TCSANOW, &silent);

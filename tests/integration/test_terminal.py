@@ -484,6 +484,23 @@ def test_what_is_typed_ahead_is_the_shells(shell, script, tmp_path):
     shell.expect_exact("ahead\r\n")
 
 
+@pytest.mark.parametrize("pipe", ["", " | cat"])
+def test_an_end_of_file_may_be_typed_ahead(shell, script, tmp_path, pipe):
+    os.mkfifo(tmp_path / "typed")
+    path = script("""
+import os, sys
+os.write(2, b"ready\\n")
+open("typed").read()
+print([sys.stdin.read()])
+""")
+    shell.start(f"PYTHON {path}{pipe}")
+    shell.expect_exact("ready\r\n")
+    shell.send("a line\n\x04")
+    shell.expect_exact("a line\r\n")
+    (tmp_path / "typed").write_text("")
+    assert "['a line\\n']" in shell.prompt()
+
+
 def test_direct_leaves_the_terminal_alone(poold, script):
     poold.start()
     shell = Shell(poold, poold.program("poolctl") + " run --no-fallback --tty=direct")
