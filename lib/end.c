@@ -8,6 +8,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+int end_wait_status(const siginfo_t *info) {
+        if (info->si_code == CLD_EXITED)
+                return (info->si_status & 0xff) << 8;
+        return info->si_status | (info->si_code == CLD_DUMPED ? WCOREFLAG : 0);
+}
+
 int end_like(int wait_status) {
         const struct rlimit no_core = { 0, 0 };
         const uintptr_t default_action[8] = { 0 };

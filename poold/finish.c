@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "leftovers.h"
+#include "pyversion.h"
 #include "streams.h"
 
 static PyObject *modules_before; /* a copy of sys.modules, without __main__ */
@@ -296,7 +297,7 @@ static PyObject *script_at_exit(PyObject *self, PyObject *none) {
 
 /* Before 3.10 what atexit calls is kept by the module itself, of which there must be no second one. */
 static bool can_hide_atexit(void) {
-        return PyLong_AsUnsignedLong(PySys_GetObject("hexversion")) >= 0x030a0000;
+        return pyversion() >= PYVERSION_3_10;
 }
 
 static int register_at_exit(PyMethodDef *method) {

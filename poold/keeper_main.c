@@ -312,12 +312,6 @@ static void on_stop(struct keeper *keeper, int signo) {
         tell(keeper, PROTO_STOPPED, &payload);
 }
 
-static int wait_status_of(const siginfo_t *info) {
-        if (info->si_code == CLD_EXITED)
-                return (info->si_status & 0xff) << 8;
-        return info->si_status | (info->si_code == CLD_DUMPED ? WCOREFLAG : 0);
-}
-
 /* It has ended, but is only reaped at last: until then the number of its group is its own. */
 static void on_end(struct keeper *keeper, int wait_status) {
         _cleanup_writer_ struct wire_writer payload = { 0 };
@@ -344,7 +338,7 @@ static bool look_at_worker(struct keeper *keeper, int *ret_wait_status) {
         info.si_pid = 0;
         if (waitid(P_PID, (id_t)keeper->worker, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || !info.si_pid)
                 return false;
-        *ret_wait_status = wait_status_of(&info);
+        *ret_wait_status = end_wait_status(&info);
         on_end(keeper, *ret_wait_status);
         return true;
 }

@@ -4,13 +4,13 @@
 
 #include <stdbool.h>
 
-#define FIRST_VERSION 0x030d0000
+#include "pyversion.h"
 
 int linecache_register(PyObject *code, const char *command) {
         _cleanup_pyref_ PyObject *module = NULL, *text = NULL, *source = NULL, *name = NULL, *done = NULL;
         bool takes_code;
 
-        if (PyLong_AsLong(PySys_GetObject("hexversion")) < FIRST_VERSION)
+        if (pyversion() < PYVERSION_3_13)
                 return 0;
         module = PyImport_ImportModule("linecache");
         text = PyUnicode_DecodeFSDefault(command);

@@ -18,9 +18,6 @@ struct member {
         struct worker *process;
 };
 
-/* The keeper, the worker, and the name that the worker goes by. */
-#define N_PROGRAMS 3
-
 struct live_pool {
         struct live_pool_settings settings;
         struct pool *policy;

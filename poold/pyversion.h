@@ -16,6 +16,7 @@ static inline long pyversion(void) {
         PyObject *number = PySys_GetObject("hexversion"); /* borrowed */
         long value = number && PyLong_Check(number) ? PyLong_AsLong(number) : 0;
 
-        PyErr_Clear();
+        if (value == -1)
+                PyErr_Clear(); /* a script's own; what is set otherwise is the caller's */
         return value;
 }

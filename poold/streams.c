@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "lib/fd.h"
+#include "pyversion.h"
 
 struct stream {
         int fd;
@@ -195,7 +196,7 @@ static void restore(void) {
 
 /* Before 3.13 the message about a failed flush names the object, which must not be the proxy. */
 static bool names_object(void) {
-        return PyLong_AsUnsignedLong(PySys_GetObject("hexversion")) < 0x030d0000;
+        return pyversion() < PYVERSION_3_13;
 }
 
 static void flush_last(size_t i, PyObject *real) {

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "lib/end.h"
 #include "lib/fd.h"
 #include "lib/log.h"
 #include "spawn.h"
@@ -192,15 +193,12 @@ static void on_control(void *data, unsigned events) {
 static void on_process(void *data, unsigned events) {
         struct worker *worker = data;
         siginfo_t info = { 0 };
-        int wait_status;
 
         (void)events;
         read_control(worker); /* its last words come before its end */
         if (waitid(P_PIDFD, (id_t)worker->keeper_fd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
                 return;
-        wait_status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8
-                                                 : info.si_status | (info.si_code == CLD_DUMPED ? WCOREFLAG : 0);
-        worker->events->gone(wait_status, worker->data);
+        worker->events->gone(end_wait_status(&info), worker->data);
 }
 
 int worker_assign(struct worker *worker, const struct wire_writer *payload, const struct fdset *fds) {
