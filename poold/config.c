@@ -5,12 +5,14 @@
 
 #include "config.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "config_keys.h"
@@ -154,6 +156,43 @@ static int parse_number(struct parser *parser, const struct config_key *key, con
         return 0;
 }
 
+static int parse_size(struct parser *parser, const struct config_key *key, const char *value, void *slot) {
+        if (strcmp(value, "auto") != 0)
+                return parse_number(parser, key, value, slot);
+        *(uint32_t *)slot = CONFIG_SIZE_AUTO;
+        return 0;
+}
+
+static int parse_bytes(struct parser *parser, const struct config_key *key, const char *value, void *slot) {
+        static const char units[] = "KMGT";
+        const char *unit;
+        uint64_t number;
+        char *end;
+
+        errno = 0;
+        number = strtoull(value, &end, 10);
+        unit = *end ? strchr(units, *end) : NULL;
+        if (!isdigit((unsigned char)value[0]) || errno || (*end && (!unit || end[1])) ||
+            (unit && number > UINT64_MAX >> (10 * (unit - units + 1)))) {
+                report(parser, "'%s' is not ", value);
+                config_key_describe(parser->errors, key);
+                return CONFIG_INVALID;
+        }
+        *(uint64_t *)slot = unit ? number << (10 * (unit - units + 1)) : number;
+        return 0;
+}
+
+static int parse_choice(struct parser *parser, const struct config_key *key, const char *value, void *slot) {
+        for (uint32_t i = 0; key->choices[i]; i++)
+                if (strcmp(value, key->choices[i]) == 0) {
+                        *(uint32_t *)slot = i;
+                        return 0;
+                }
+        report(parser, "'%s' is not ", value);
+        config_key_describe(parser->errors, key);
+        return CONFIG_INVALID;
+}
+
 static int parse_log_level(struct parser *parser, const struct config_key *key, const char *value, void *slot) {
         if (log_level_parse(value, slot) == 0)
                 return 0;
@@ -183,6 +222,65 @@ static int parse_path(struct parser *parser, const struct config_key *key, const
         free(*(char **)slot); /* set already where a section is there twice */
         *(char **)slot = path;
         path = NULL;
+        return 0;
+}
+
+/* None but loopback's: whoever reads the metrics is not asked who he is. */
+static bool is_loopback(const char *address) {
+        struct in6_addr six;
+        struct in_addr four;
+
+        if (inet_pton(AF_INET, address, &four) == 1)
+                return ntohl(four.s_addr) >> 24 == IN_LOOPBACKNET;
+        return inet_pton(AF_INET6, address, &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
+}
+
+/* Returns whether @value is ADDRESS:PORT, or [ADDRESS]:PORT for IPv6. */
+static bool is_address(const char *value) {
+        char address[INET6_ADDRSTRLEN + 1];
+        const char *colon = strrchr(value, ':');
+        size_t n = colon ? (size_t)(colon - value) : 0;
+        unsigned long port;
+        char *end;
+
+        if (n > 2 && value[0] == '[' && value[n - 1] == ']') {
+                value++;
+                n -= 2;
+        }
+        if (!n || n >= sizeof(address) || !isdigit((unsigned char)colon[1]))
+                return false;
+        memcpy(address, value, n);
+        address[n] = '\0';
+        port = strtoul(colon + 1, &end, 10);
+        return !*end && port > 0 && port <= UINT16_MAX && is_loopback(address);
+}
+
+static int parse_address(struct parser *parser, const struct config_key *key, const char *value, void *slot) {
+        static const struct config_key path_key = { .min = 1,
+                                                    .max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1 };
+        _cleanup_free_ char *path = NULL;
+        char *address;
+        int r;
+
+        if (!value[0])
+                return 0;
+        if (strncmp(value, "unix:", 5) == 0 && value[5]) {
+                r = parse_path(parser, &path_key, value + 5, &path);
+                if (r)
+                        return r;
+                if (asprintf(&address, "unix:%s", path) < 0)
+                        return -ENOMEM;
+        } else if (is_address(value)) {
+                address = strdup(value);
+                if (!address)
+                        return -ENOMEM;
+        } else {
+                report(parser, "'%s' is not ", value);
+                config_key_describe(parser->errors, key);
+                return CONFIG_INVALID;
+        }
+        free(*(char **)slot);
+        *(char **)slot = address;
         return 0;
 }
 
@@ -246,6 +344,19 @@ static int parse_option(struct parser *parser, const struct config_key *key, con
         return strv_push(slot, strdup(item));
 }
 
+static int parse_name(struct parser *parser, const struct config_key *key, const char *item, void *slot) {
+        const char *at = item;
+
+        (void)key;
+        while (isalnum((unsigned char)*at) || *at == '_')
+                at++;
+        if (at == item || isdigit((unsigned char)*item) || (*at && strcmp(at, "*") != 0)) {
+                report(parser, "'%s' is not the name of an environment variable", item);
+                return CONFIG_INVALID;
+        }
+        return strv_push(slot, strdup(item));
+}
+
 static int parse_env(struct parser *parser, const struct config_key *key, const char *value, void *slot) {
         const char *name = parser->key_name + strlen(CONFIG_ENV_PREFIX), *at = name;
         char *variable;
@@ -265,15 +376,13 @@ static const struct {
         int (*parse)(struct parser *parser, const struct config_key *key, const char *value, void *slot);
         const char *separators;
 } types[] = {
-        [CONFIG_TYPE_NUMBER] = { parse_number, NULL },
-        [CONFIG_TYPE_SECONDS] = { parse_number, NULL },
-        [CONFIG_TYPE_LOG_LEVEL] = { parse_log_level, NULL },
-        [CONFIG_TYPE_PATH] = { parse_path, NULL },
-        [CONFIG_TYPE_PYTHON] = { parse_python, NULL },
-        [CONFIG_TYPE_PATHS] = { parse_path_item, ":" },
-        [CONFIG_TYPE_MODULES] = { parse_module, "," },
-        [CONFIG_TYPE_OPTIONS] = { parse_option, " \t" },
-        [CONFIG_TYPE_ENV] = { parse_env, NULL },
+        [CONFIG_TYPE_NUMBER] = { parse_number, NULL },   [CONFIG_TYPE_SECONDS] = { parse_number, NULL },
+        [CONFIG_TYPE_SIZE] = { parse_size, NULL },       [CONFIG_TYPE_BYTES] = { parse_bytes, NULL },
+        [CONFIG_TYPE_CHOICE] = { parse_choice, NULL },   [CONFIG_TYPE_LOG_LEVEL] = { parse_log_level, NULL },
+        [CONFIG_TYPE_PATH] = { parse_path, NULL },       [CONFIG_TYPE_PYTHON] = { parse_python, NULL },
+        [CONFIG_TYPE_PATHS] = { parse_path_item, ":" },  [CONFIG_TYPE_MODULES] = { parse_module, "," },
+        [CONFIG_TYPE_OPTIONS] = { parse_option, " \t" }, [CONFIG_TYPE_ENV] = { parse_env, NULL },
+        [CONFIG_TYPE_NAMES] = { parse_name, "," },       [CONFIG_TYPE_ADDRESS] = { parse_address, NULL },
 };
 
 /* As the parse functions, for each item of @value that is not empty. */
@@ -338,8 +447,9 @@ static int add_pool(struct parser *parser, const char *name) {
                 .path = calloc(1, sizeof(char *)),
                 .options = calloc(1, sizeof(char *)),
                 .env = calloc(1, sizeof(char *)),
+                .env_sensitive = calloc(1, sizeof(char *)),
         };
-        if (!pool->name || !pool->modules || !pool->path || !pool->options || !pool->env)
+        if (!pool->name || !pool->modules || !pool->path || !pool->options || !pool->env || !pool->env_sensitive)
                 return -ENOMEM;
         return set_defaults(parser, CONFIG_SECTION_POOL);
 }
@@ -388,21 +498,33 @@ static int set_default_python(struct parser *parser) {
         return 0;
 }
 
+/* Two keys of a pool of which the first may not be more than the second. */
+static void check_order(struct parser *parser, const char *less, uint32_t less_value, const char *more,
+                        uint32_t more_value) {
+        const struct entry *less_entry = entry_find(&parser->keys, less);
+        const struct entry *more_entry = entry_find(&parser->keys, more);
+
+        if (less_value <= more_value || (less_entry && !less_entry->valid) || (more_entry && !more_entry->valid))
+                return;
+        if (less_entry)
+                report_at(parser, less_entry->line, less, "%u is more than %s, which is %u", less_value, more,
+                          more_value);
+        else
+                report_at(parser, more_entry ? more_entry->line : 0, more, "%u is less than %s, which is %u",
+                          more_value, less, less_value);
+}
+
 /* Checks what concerns more than one item or key of a pool, unless one of them has been reported already. */
 static void check_pool(struct parser *parser) {
         const struct config_pool *pool = &parser->config->pools[parser->config->n_pools - 1];
-        const struct entry *size = entry_find(&parser->keys, "size");
-        const struct entry *max_workers = entry_find(&parser->keys, "max_workers");
 
         check_options(parser, pool);
-        if (pool->size <= pool->max_workers || (size && !size->valid) || (max_workers && !max_workers->valid))
+        if (pool->size != CONFIG_SIZE_AUTO) {
+                check_order(parser, "size", pool->size, "max_workers", pool->max_workers);
                 return;
-        if (size)
-                report_at(parser, size->line, "size", "%u is more than max_workers, which is %u", pool->size,
-                          pool->max_workers);
-        else if (max_workers)
-                report_at(parser, max_workers->line, "max_workers", "%u is less than size, which is %u",
-                          pool->max_workers, pool->size);
+        }
+        check_order(parser, "min_idle", pool->min_idle, "max_idle", pool->max_idle);
+        check_order(parser, "max_idle", pool->max_idle, "max_workers", pool->max_workers);
 }
 
 static int end_section(struct parser *parser) {
@@ -633,9 +755,11 @@ void config_free(struct config *config) {
                 strv_free(config->pools[i].path);
                 strv_free(config->pools[i].options);
                 strv_free(config->pools[i].env);
+                strv_free(config->pools[i].env_sensitive);
         }
         free(config->pools);
         free(config->socket);
+        free(config->metrics);
         free(config->file);
         free(config);
 }

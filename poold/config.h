@@ -12,17 +12,40 @@
 #include "interpreter.h"
 #include "lib/log.h"
 
-/* The lists are NULL-terminated and never NULL. */
+#define CONFIG_SIZE_AUTO UINT32_MAX
+
+/* What becomes of a run that finds no idle worker. */
+enum config_on_empty {
+        CONFIG_ON_EMPTY_FALLBACK, /* python3, unless a worker is sooner */
+        CONFIG_ON_EMPTY_WAIT,     /* it waits, at most wait_timeout */
+        CONFIG_ON_EMPTY_FAIL,     /* an error */
+};
+
+enum config_on_module_error {
+        CONFIG_ON_MODULE_ERROR_FAIL, /* no worker without each module */
+        CONFIG_ON_MODULE_ERROR_WARN, /* a worker without it, and a line in the log */
+};
+
+/* The lists are NULL-terminated and never NULL. Times of 0 are no limit. */
 struct config_pool {
         char *name;
         struct interpreter python;
-        uint32_t size;        /* idle workers to keep; at most max_workers */
-        uint32_t max_workers; /* starting, idle and busy ones */
+        uint32_t size; /* idle workers to keep, at most max_workers; or CONFIG_SIZE_AUTO: as many as it takes */
+        uint32_t min_idle, max_idle; /* between which that is */
+        uint32_t max_workers;        /* starting, idle and busy ones */
         uint32_t start_timeout_sec;
+        uint32_t max_age_sec;
+        uint32_t on_empty; /* enum config_on_empty */
+        uint32_t wait_timeout_sec;
+        uint32_t on_module_error; /* enum config_on_module_error */
+        uint32_t run_timeout_sec;
+        uint64_t memory_max_bytes; /* of a run; 0: no limit */
+        uint32_t nice;             /* of a worker that warms up */
         char **modules;
-        char **path;    /* absolute */
-        char **options; /* python's, such that pyargs_parse() takes them */
-        char **env;     /* NAME=value, each name once */
+        char **path;          /* absolute */
+        char **options;       /* python's, such that pyargs_parse() takes them */
+        char **env;           /* NAME=value, each name once */
+        char **env_sensitive; /* names, which may end in '*' */
 };
 
 struct config {
@@ -32,6 +55,7 @@ struct config {
         uint32_t max_starting;
         uint32_t drain_timeout_sec;
         uint32_t request_timeout_sec;
+        char *metrics;             /* "unix:PATH" or "ADDRESS:PORT", where Prometheus finds them; NULL: nowhere */
         struct config_pool *pools; /* in the file's order, at least one */
         size_t n_pools;
 };

@@ -10,6 +10,19 @@
 #define POOLD(field) CONFIG_SECTION_POOLD, .offset = offsetof(struct config, field)
 #define POOL(field) CONFIG_SECTION_POOL, .offset = offsetof(struct config_pool, field)
 
+static const char *const on_empty[] = {
+        [CONFIG_ON_EMPTY_FALLBACK] = "fallback",
+        [CONFIG_ON_EMPTY_WAIT] = "wait",
+        [CONFIG_ON_EMPTY_FAIL] = "fail",
+        NULL,
+};
+
+static const char *const on_module_error[] = {
+        [CONFIG_ON_MODULE_ERROR_FAIL] = "fail",
+        [CONFIG_ON_MODULE_ERROR_WARN] = "warn",
+        NULL,
+};
+
 const struct config_key config_keys[CONFIG_N_KEYS] = {
         { POOLD(socket), .name = "socket", .type = CONFIG_TYPE_PATH, .fallback = "", .min = 1,
           .max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1, .reloadable = false,
@@ -26,18 +39,27 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
         { POOLD(request_timeout_sec), .name = "request_timeout", .type = CONFIG_TYPE_SECONDS, .fallback = "5",
           .min = 1, .max = 3600, .reloadable = true,
           .help = "A client that has not sent a whole request by then is dropped." },
+        { POOLD(metrics), .name = "metrics", .type = CONFIG_TYPE_ADDRESS, .fallback = "", .reloadable = false,
+          .help = "Where poold answers Prometheus over HTTP, at /metrics. If empty: nowhere." },
 
         { POOL(python), .name = "python", .type = CONFIG_TYPE_PYTHON, .fallback = "", .min = 1,
           .max = PATH_MAX - 1, .reloadable = true,
           .help = "The interpreter that the workers are: any CPython from 3.9 on, such as a virtual "
                   "environment's\n"
                   "bin/python. If empty: the python3 that poold was built for." },
-        { POOL(size), .name = "size", .type = CONFIG_TYPE_NUMBER, .fallback = "2", .min = 0, .max = 1024,
-          .reloadable = true, .help = "How many idle workers to keep, each ready to run a script." },
+        { POOL(size), .name = "size", .type = CONFIG_TYPE_SIZE, .fallback = "2", .min = 0, .max = 1024,
+          .reloadable = true,
+          .help = "How many idle workers to keep, each ready to run a script. With auto, as many as the runs of\n"
+                  "late make useful, between min_idle and max_idle." },
+        { POOL(min_idle), .name = "min_idle", .type = CONFIG_TYPE_NUMBER, .fallback = "1", .min = 0, .max = 1024,
+          .reloadable = true,
+          .help = "With size = auto, the least idle workers to keep, also while nothing is run." },
+        { POOL(max_idle), .name = "max_idle", .type = CONFIG_TYPE_NUMBER, .fallback = "8", .min = 1, .max = 1024,
+          .reloadable = true, .help = "With size = auto, the most idle workers to keep." },
         { POOL(max_workers), .name = "max_workers", .type = CONFIG_TYPE_NUMBER, .fallback = "64", .min = 0,
           .max = 4096, .reloadable = true,
           .help = "The most workers the pool may have, counting those that warm up, are idle or run a script.\n"
-                  "At least size." },
+                  "At least size, or max_idle." },
         { POOL(modules), .name = "modules", .type = CONFIG_TYPE_MODULES, .fallback = "", .reloadable = true,
           .help = "What a worker imports, in this order, before it counts as idle." },
         { POOL(path), .name = "path", .type = CONFIG_TYPE_PATHS, .fallback = "", .min = 1, .max = PATH_MAX - 1,
@@ -49,8 +71,38 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
         { POOL(start_timeout_sec), .name = "start_timeout", .type = CONFIG_TYPE_SECONDS, .fallback = "60",
           .min = 1, .max = 3600, .reloadable = true,
           .help = "A worker that is not idle by then has failed to start." },
+        { POOL(on_module_error), .name = "on_module_error", .type = CONFIG_TYPE_CHOICE, .fallback = "fail",
+          .choices = on_module_error, .reloadable = true,
+          .help = "What a module that cannot be imported means: fail is no worker until it can be, warn a worker\n"
+                  "without it and a warning in the log." },
+        { POOL(max_age_sec), .name = "max_age", .type = CONFIG_TYPE_SECONDS, .fallback = "0", .min = 0,
+          .max = 31536000, .reloadable = true,
+          .help = "An idle worker older than this is replaced. 0: none is for its age." },
+        { POOL(on_empty), .name = "on_empty", .type = CONFIG_TYPE_CHOICE, .fallback = "fallback",
+          .choices = on_empty, .reloadable = true,
+          .help = "What becomes of a run that finds no idle worker: with fallback python3 runs it, unless a "
+                  "worker\n"
+                  "will be ready sooner than python3 could start; with wait it waits for a worker, in its turn, "
+                  "and\n"
+                  "python3 runs it after wait_timeout; with fail it ends with an error." },
+        { POOL(wait_timeout_sec), .name = "wait_timeout", .type = CONFIG_TYPE_SECONDS, .fallback = "60", .min = 1,
+          .max = 86400, .reloadable = true, .help = "With on_empty = wait, the longest that a run waits." },
+        { POOL(run_timeout_sec), .name = "run_timeout", .type = CONFIG_TYPE_SECONDS, .fallback = "0", .min = 0,
+          .max = 31536000, .reloadable = true,
+          .help = "A run that lasts longer gets SIGTERM, and SIGKILL if it does not end. 0: no limit." },
+        { POOL(memory_max_bytes), .name = "memory_max", .type = CONFIG_TYPE_BYTES, .fallback = "0",
+          .reloadable = true, .help = "The most memory that a run may use. 0: no limit." },
+        { POOL(nice), .name = "nice", .type = CONFIG_TYPE_NUMBER, .fallback = "10", .min = 0, .max = 19,
+          .reloadable = true,
+          .help = "The niceness of a worker that warms up, where it may be taken back for the run (see nice(7),\n"
+                  "RLIMIT_NICE)." },
         { POOL(env), .name = CONFIG_ENV_PREFIX "NAME", .type = CONFIG_TYPE_ENV, .fallback = "", .reloadable = true,
           .help = "Sets the environment variable NAME for the pool's workers. One line for each variable." },
+        { POOL(env_sensitive), .name = "env_sensitive", .type = CONFIG_TYPE_NAMES, .fallback = "",
+          .reloadable = true,
+          .help = "More environment variables that the modules read when they are imported: a run whose values "
+                  "are\n"
+                  "not the workers' does not fit. A * at the end of a name stands for any rest." },
 };
 
 const struct config_key *config_key_find(enum config_section section, const char *name) {
@@ -105,6 +157,8 @@ void config_key_describe(FILE *file, const struct config_key *key) {
         static const char *const descriptions[] = {
                 [CONFIG_TYPE_NUMBER] = "a whole number",
                 [CONFIG_TYPE_SECONDS] = "a whole number of seconds",
+                [CONFIG_TYPE_SIZE] = "auto, or a whole number",
+                [CONFIG_TYPE_BYTES] = "a whole number of bytes, or of K, M, G or T, such as 512M",
                 [CONFIG_TYPE_LOG_LEVEL] = "err, warn, info or debug",
                 [CONFIG_TYPE_PATH] =
                         "an absolute path, where ~ and %h are the home folder, %t is $XDG_RUNTIME_DIR and %% is %",
@@ -114,10 +168,16 @@ void config_key_describe(FILE *file, const struct config_key *key) {
                 [CONFIG_TYPE_MODULES] = "dotted names, separated by commas or on lines of their own, indented",
                 [CONFIG_TYPE_OPTIONS] = "options as on python's command line, separated by spaces",
                 [CONFIG_TYPE_ENV] = "any text, taken as it is",
+                [CONFIG_TYPE_NAMES] = "names, separated by commas or on lines of their own, indented",
+                [CONFIG_TYPE_ADDRESS] = "unix: and an absolute path as above, or a loopback address and a port, "
+                                        "such as 127.0.0.1:9464",
         };
 
-        fputs(descriptions[key->type], file);
-        if (key->type == CONFIG_TYPE_NUMBER || key->type == CONFIG_TYPE_SECONDS)
+        for (const char *const *choice = key->choices; choice && *choice; choice++)
+                fprintf(file, "%s%s", choice == key->choices ? "" : choice[1] ? ", " : " or ", *choice);
+        if (!key->choices)
+                fputs(descriptions[key->type], file);
+        if (key->type == CONFIG_TYPE_NUMBER || key->type == CONFIG_TYPE_SECONDS || key->type == CONFIG_TYPE_SIZE)
                 fprintf(file, " between %u and %u", key->min, key->max);
 }
 

@@ -19,6 +19,9 @@ enum config_section {
 enum config_type {
         CONFIG_TYPE_NUMBER,
         CONFIG_TYPE_SECONDS,
+        CONFIG_TYPE_SIZE,
+        CONFIG_TYPE_BYTES,
+        CONFIG_TYPE_CHOICE,
         CONFIG_TYPE_LOG_LEVEL,
         CONFIG_TYPE_PATH,
         CONFIG_TYPE_PYTHON,
@@ -26,21 +29,24 @@ enum config_type {
         CONFIG_TYPE_MODULES,
         CONFIG_TYPE_OPTIONS,
         CONFIG_TYPE_ENV,
+        CONFIG_TYPE_NAMES,
+        CONFIG_TYPE_ADDRESS,
 };
 
 struct config_key {
         enum config_section section;
         enum config_type type;
         const char *name;
-        size_t offset;        /* of its field in struct config or struct config_pool */
-        const char *fallback; /* its default, as it would stand in the file */
-        uint32_t min, max;    /* of a number; of a path's length in bytes */
+        size_t offset;              /* of its field in struct config or struct config_pool */
+        const char *fallback;       /* its default, as it would stand in the file */
+        uint32_t min, max;          /* of a number; of a path's length in bytes */
+        const char *const *choices; /* of a choice, whose value is its index; NULL-terminated */
         bool reloadable;
         const char *help; /* for a person, its lines broken */
 };
 
 /* In the order of the sample file, where the keys of a section stand together. */
-#define CONFIG_N_KEYS 13
+#define CONFIG_N_KEYS 24
 extern const struct config_key config_keys[CONFIG_N_KEYS];
 
 /* The key called @name in @section, or NULL. */

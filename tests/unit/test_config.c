@@ -279,7 +279,7 @@ static void test_numbers(void **state) {
                       "[pool:c]\n"
                       "size = 0x10\n"
                       "start_timeout = 3601\n",
-                      ":2: section [pool:ml], key size: 'x' is not a whole number between 0 and 1024\n"
+                      ":2: section [pool:ml], key size: 'x' is not auto, or a whole number between 0 and 1024\n"
                       ":3: section [pool:ml], key max_workers: '4097' is not a whole number between 0 and 4096\n"
                       ":4: section [pool:ml], key start_timeout: '0' is not a whole number of seconds between 1 "
                       "and 3600\n"
@@ -289,10 +289,10 @@ static void test_numbers(void **state) {
                       ":8: section [poold], key request_timeout: '5s' is not a whole number of seconds between 1 "
                       "and 3600\n"
                       ":9: section [poold], key log_level: 'loud' is not err, warn, info or debug\n"
-                      ":11: section [pool:b], key size: '' is not a whole number between 0 and 1024\n"
+                      ":11: section [pool:b], key size: '' is not auto, or a whole number between 0 and 1024\n"
                       ":12: section [pool:b], key max_workers: '18446744073709551617' is not a whole number "
                       "between 0 and 4096\n"
-                      ":14: section [pool:c], key size: '0x10' is not a whole number between 0 and 1024\n"
+                      ":14: section [pool:c], key size: '0x10' is not auto, or a whole number between 0 and 1024\n"
                       ":15: section [pool:c], key start_timeout: '3601' is not a whole number of seconds between "
                       "1 and 3600");
 }
@@ -375,7 +375,7 @@ static void test_unfit_default_python(void **state) {
                            "built-in defaults: key python: " DEFAULT "cannot be run: No such file or directory");
         assert_errors("[poold]\n", ": key python: " DEFAULT "cannot be run: No such file or directory");
         assert_errors("\n[pool:a]\nsize = x\n[pool:b]\npython = " TEST_PYTHON "\n[pool:c]\nsize = 1\npython =\n",
-                      ":3: section [pool:a], key size: 'x' is not a whole number between 0 and 1024\n"
+                      ":3: section [pool:a], key size: 'x' is not auto, or a whole number between 0 and 1024\n"
                       ":2: section [pool:a], key python: " DEFAULT "cannot be run: No such file or directory\n"
                       ":8: section [pool:c], key python: " DEFAULT "cannot be run: No such file or directory");
         assert_errors("[pool:a]\npython = /nonexistent\n",
@@ -442,7 +442,7 @@ static void test_twice(void **state) {
                       ":9: section [pool:a], key start_timeout: it has one line only; "
                       "'size = 5' must not be indented if it is another key\n"
                       ":11: section [pool:a]: there is one already on line 1\n"
-                      ":12: section [pool:a], key size: 'x' is not a whole number between 0 and 1024\n"
+                      ":12: section [pool:a], key size: 'x' is not auto, or a whole number between 0 and 1024\n"
                       ":15: section [poold]: there is one already on line 13");
 }
 
@@ -540,7 +540,7 @@ static void test_long_lines(void **state) {
         assert_true(asprintf(&text, "[pool:a]\nenv.A=%0*d\nsize = x\n#%0*d", longest - 5, 7, 20000, 7) > 0);
         assert_true(asprintf(&expected,
                              ":2: section [pool:a], key env.A: the line is longer than %d bytes\n"
-                             ":3: section [pool:a], key size: 'x' is not a whole number between 0 and 1024",
+                             ":3: section [pool:a], key size: 'x' is not auto, or a whole number between 0 and 1024",
                              longest) > 0);
         assert_errors(text, expected);
         free(text);
