@@ -237,19 +237,27 @@ static char **make_command(const struct live_pool_settings *settings) {
         return argv;
 }
 
-struct live_pool *live_pool_new(const struct live_pool_settings *settings) {
-        const struct config_pool *config = settings->config;
-        const struct pool_settings policy_settings = {
-                .size = config->size,
+static struct pool_settings policy_settings(const struct config_pool *config) {
+        const bool is_auto = config->size == CONFIG_SIZE_AUTO;
+
+        return (struct pool_settings){
+                .min_idle = is_auto ? config->min_idle : config->size,
+                .max_idle = is_auto ? config->max_idle : config->size,
                 .max_workers = config->max_workers,
                 .start_timeout_sec = config->start_timeout_sec,
+                .max_age_sec = config->max_age_sec,
         };
+}
+
+struct live_pool *live_pool_new(const struct live_pool_settings *settings) {
+        const struct config_pool *config = settings->config;
+        const struct pool_settings of_policy = policy_settings(config);
         struct live_pool *pool = calloc(1, sizeof(*pool));
 
         if (!pool)
                 return NULL;
         pool->settings = *settings;
-        pool->policy = pool_new(config->name, &policy_settings, &pool_actions, pool);
+        pool->policy = pool_new(config->name, &of_policy, &pool_actions, pool);
         pool->envp = make_environment(config);
         pool->argv = make_command(settings);
         if (pool->envp)
@@ -284,8 +292,8 @@ struct live_pool *live_pool_free(struct live_pool *pool) {
         return NULL;
 }
 
-uint64_t live_pool_turn(struct live_pool *pool, uint32_t n_spawns) {
-        return pool_run(pool->policy, n_spawns, loop_now_usec());
+uint64_t live_pool_turn(struct live_pool *pool, struct pool_machine *machine, uint32_t n_spawns) {
+        return pool_run(pool->policy, machine, n_spawns, loop_now_usec());
 }
 
 void live_pool_drain(struct live_pool *pool) {

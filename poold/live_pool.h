@@ -36,7 +36,7 @@ struct live_pool *live_pool_new(const struct live_pool_settings *settings);
 struct live_pool *live_pool_free(struct live_pool *pool);
 
 /* Does what is due, starting at most @n_spawns workers. Returns when to call it again at the latest. */
-uint64_t live_pool_turn(struct live_pool *pool, uint32_t n_spawns);
+uint64_t live_pool_turn(struct live_pool *pool, struct pool_machine *machine, uint32_t n_spawns);
 
 /* As fit_has_interpreter(). */
 bool live_pool_has_interpreter(const struct live_pool *pool, const struct proto_run *run);

@@ -201,7 +201,7 @@ static uint64_t refill_due_usec(const struct pool *pool) {
 static uint32_t count_missing(const struct pool *pool) {
         uint32_t n_spares = pool->n_workers[POOL_IDLE] + pool->n_workers[POOL_STARTING];
         uint32_t n_all = n_spares + pool->n_workers[POOL_BUSY];
-        uint32_t wanted = pool->settings.size > n_spares ? pool->settings.size - n_spares : 0;
+        uint32_t wanted = pool->settings.max_idle > n_spares ? pool->settings.max_idle - n_spares : 0;
         uint32_t allowed = pool->settings.max_workers > n_all ? pool->settings.max_workers - n_all : 0;
 
         if (pool->n_failures) {
@@ -240,9 +240,10 @@ static uint64_t earlier(uint64_t a_usec, uint64_t b_usec) {
         return a_usec < b_usec ? a_usec : b_usec;
 }
 
-uint64_t pool_run(struct pool *pool, uint32_t n_spawns, uint64_t now_usec) {
+uint64_t pool_run(struct pool *pool, struct pool_machine *machine, uint32_t n_spawns, uint64_t now_usec) {
         uint64_t refill_usec;
 
+        (void)machine;
         if (pool->draining)
                 return NEVER;
         if (now_usec >= proof_usec(pool))
@@ -255,12 +256,46 @@ uint64_t pool_run(struct pool *pool, uint32_t n_spawns, uint64_t now_usec) {
         return earlier(refill_usec, earlier(start_timeout_usec(pool), proof_usec(pool)));
 }
 
-void pool_drain(struct pool *pool) {
-        pool->draining = true;
+void pool_note_miss(struct pool *pool, uint64_t now_usec) {
+        (void)pool;
+        (void)now_usec;
+}
+
+void pool_set_waiting(struct pool *pool, uint32_t n_waiting) {
+        (void)pool;
+        (void)n_waiting;
+}
+
+uint64_t pool_expected_usec(const struct pool *pool, uint32_t n_ahead) {
+        const struct pool_worker *worker = TAILQ_FIRST(&pool->workers[POOL_STARTING]);
+
+        while (worker && n_ahead--)
+                worker = TAILQ_NEXT(worker, link);
+        if (!worker || !pool->warmup_ms)
+                return NEVER;
+        return worker->spawned_usec + pool->warmup_ms * MSEC_USEC;
+}
+
+static void dismiss_all(struct pool *pool) {
         while (!TAILQ_EMPTY(&pool->workers[POOL_IDLE]))
                 dismiss(TAILQ_FIRST(&pool->workers[POOL_IDLE]));
         while (!TAILQ_EMPTY(&pool->workers[POOL_STARTING]))
                 dismiss(TAILQ_FIRST(&pool->workers[POOL_STARTING]));
+}
+
+void pool_retire(struct pool *pool, uint64_t now_usec) {
+        pool->retry_usec = now_usec;
+        dismiss_all(pool);
+}
+
+void pool_reconfigure(struct pool *pool, const struct pool_settings *settings, uint64_t now_usec) {
+        (void)now_usec;
+        pool->settings = *settings;
+}
+
+void pool_drain(struct pool *pool) {
+        pool->draining = true;
+        dismiss_all(pool);
 }
 
 const char *pool_name(const struct pool *pool) {
@@ -272,11 +307,11 @@ const char *pool_state_name(const struct pool *pool) {
                 return "stopping";
         if (pool->n_failures)
                 return "degraded";
-        return pool->n_workers[POOL_IDLE] || !pool->settings.size ? "ready" : "warming";
+        return pool->n_workers[POOL_IDLE] || !pool->settings.max_idle ? "ready" : "warming";
 }
 
 uint32_t pool_size(const struct pool *pool) {
-        return pool->settings.size;
+        return pool->settings.max_idle;
 }
 
 uint32_t pool_count(const struct pool *pool, enum pool_worker_state state) {

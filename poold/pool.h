@@ -43,9 +43,20 @@ struct pool_actions {
 };
 
 struct pool_settings {
-        uint32_t size;        /* workers kept idle */
-        uint32_t max_workers; /* cap on starting + idle + busy */
+        uint32_t min_idle, max_idle; /* workers kept idle: as many as demand asks for in between; equal: so many */
+        uint32_t max_workers;        /* cap on starting + idle + busy */
         uint32_t start_timeout_sec;
+        uint32_t max_age_sec; /* idle workers older than this are replaced; 0: none is for its age */
+};
+
+/* What a pool has to know of the machine it is on, as of now. */
+struct pool_machine {
+        uint32_t n_cpus;                   /* that we may use, at least 1 */
+        uint32_t n_runs;                   /* that go on, of all pools together */
+        uint64_t memory_tight_until_usec;  /* until then idle workers are given back */
+        uint64_t memory_scarce_until_usec; /* until then none is started to be idle */
+        /* Is a CPU idle? If so it is taken, and not idle for the next one who asks. */
+        bool (*take_idle_cpu)(struct pool_machine *machine, uint64_t now_usec);
 };
 
 /* A positive result of pool_take(): there is no idle worker. */
@@ -74,11 +85,32 @@ void pool_remove(struct pool_worker *worker, const char *error, uint64_t now_use
 /* Takes the worker that has been idle longest: now busy. Returns 0, or POOL_EMPTY and no worker. */
 int pool_take(struct pool *pool, uint64_t now_usec, struct pool_worker **ret_worker);
 
+/* A run that fits came, and no worker was idle. It is demand all the same. */
+void pool_note_miss(struct pool *pool, uint64_t now_usec);
+
+/* So many runs wait for a worker. Those are started for them beyond the pool's size, and without delay. */
+void pool_set_waiting(struct pool *pool, uint32_t n_waiting);
+
 /*
- * Does what is due: gives up workers that take too long to start, starts those that are missing, at most @n_spawns.
- * Returns when it wants to be called again at the latest, or UINT64_MAX.
+ * When a worker can be expected that is not idle yet, for a run with @n_ahead others waiting before it; UINT64_MAX: who
+ * knows.
  */
-uint64_t pool_run(struct pool *pool, uint32_t n_spawns, uint64_t now_usec);
+uint64_t pool_expected_usec(const struct pool *pool, uint32_t n_ahead);
+
+/*
+ * What the workers have loaded has changed: idle and starting ones are dismissed, and others started when this has not
+ * been called for a moment. A failing start is tried again then, too: its cause may be gone.
+ */
+void pool_retire(struct pool *pool, uint64_t now_usec);
+
+/* Other settings hold from now on. */
+void pool_reconfigure(struct pool *pool, const struct pool_settings *settings, uint64_t now_usec);
+
+/*
+ * Does what is due: gives up workers that take too long to start, starts those that are missing, at most @n_spawns, and
+ * gives back those that are too many. Returns when it wants to be called again at the latest, or UINT64_MAX.
+ */
+uint64_t pool_run(struct pool *pool, struct pool_machine *machine, uint32_t n_spawns, uint64_t now_usec);
 
 /* From now on no worker is started; idle and starting ones are dismissed. */
 void pool_drain(struct pool *pool);
@@ -86,6 +118,7 @@ void pool_drain(struct pool *pool);
 const char *pool_name(const struct pool *pool);
 /* "ready", "warming", "degraded" (the last start failed) or "stopping". */
 const char *pool_state_name(const struct pool *pool);
+/* How many workers it wants idle at present. */
 uint32_t pool_size(const struct pool *pool);
 uint32_t pool_count(const struct pool *pool, enum pool_worker_state state);
 /* Those in one state, in the order in which they entered it. */

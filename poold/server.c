@@ -15,6 +15,7 @@
 #include "lib/log.h"
 #include "lib/sock.h"
 #include "live_pool.h"
+#include "machine.h"
 #include "report.h"
 
 #define SEC_USEC UINT64_C(1000000)
@@ -29,6 +30,7 @@ struct server {
         struct listener *listener; /* NULL once draining */
         struct identity *identity;
         struct cgroups *cgroups;
+        struct machine *machine;
         struct loop_source *accept_source, *accept_timer, *pool_timer, *drain_timer;
         struct client_list clients;
         struct live_pool **pools; /* in the configuration's order */
@@ -367,6 +369,8 @@ static void tell_systemd(struct server *server) {
 /* Lets every pool do what is due, and ends the loop when there is nothing left to wait for. */
 static void take_turns(struct server *server) {
         const uint32_t max_starting = server->settings.config->max_starting;
+        struct pool_machine *machine =
+                machine_look(server->machine, count_workers(server, POOL_BUSY), loop_now_usec());
         uint64_t next_usec = LOOP_NEVER;
 
         /* Those that have nothing get one first, so that none waits for another that takes long. */
@@ -375,12 +379,12 @@ static void take_turns(struct server *server) {
 
                 if (!pool_count(policy, POOL_IDLE) && !pool_count(policy, POOL_STARTING) &&
                     count_workers(server, POOL_STARTING) < max_starting)
-                        live_pool_turn(server->pools[i], 1);
+                        live_pool_turn(server->pools[i], machine, 1);
         }
         for (size_t i = 0; i < server->n_pools; i++) {
                 uint32_t n_starting = count_workers(server, POOL_STARTING);
                 uint32_t n_spawns = n_starting < max_starting ? max_starting - n_starting : 0;
-                uint64_t pool_usec = live_pool_turn(server->pools[i], n_spawns);
+                uint64_t pool_usec = live_pool_turn(server->pools[i], machine, n_spawns);
 
                 next_usec = pool_usec < next_usec ? pool_usec : next_usec;
         }
@@ -444,9 +448,10 @@ static int set_up(struct server *server) {
                 loop_add_fd(server->loop, listener_fd(server->listener), LOOP_READ, on_listener, server);
         server->identity = identity_new();
         server->cgroups = cgroups_new("/sys/fs/cgroup");
+        server->machine = machine_new(server->loop, on_pool_changed, server);
         server->pools = calloc(server->settings.config->n_pools, sizeof(struct live_pool *));
         if (!server->accept_timer || !server->pool_timer || !server->drain_timer || !server->accept_source ||
-            !server->pools || !server->identity || !server->cgroups)
+            !server->pools || !server->identity || !server->cgroups || !server->machine)
                 return -ENOMEM;
         for (size_t i = 0; i < server->settings.config->n_pools; i++) {
                 r = add_pool(server, &server->settings.config->pools[i]);
@@ -497,6 +502,7 @@ struct server *server_free(struct server *server) {
         loop_source_free(server->drain_timer);
         listener_free(server->listener);
         cgroups_free(server->cgroups);
+        machine_free(server->machine);
         identity_free(server->identity);
         free(server);
         return NULL;

@@ -21,10 +21,11 @@ FOLDERS = {  # folder: the other folders that it may include
 
 SPINE = {  # module: what is directly below it; a module may include all that is below it
     "poold/main": ["poold/server", "poold/config"],
-    "poold/server": ["poold/report", "poold/live_pool", "poold/listener"],
+    "poold/server": ["poold/report", "poold/live_pool", "poold/listener", "poold/machine"],
     "poold/report": ["poold/client", "poold/live_pool"],
     "poold/live_pool": ["poold/pool", "poold/worker", "poold/config"],
     "poold/client": ["poold/loop"],
+    "poold/machine": ["poold/pool", "poold/loop"],
     "poold/worker": ["poold/spawn", "poold/loop"],
     "poold/pool": ["poold/config"],
     "poold/spawn": [],

@@ -16,6 +16,7 @@
 /* A pool whose workers are only entries here, and whose clock is whatever a test says. */
 struct fake {
         struct pool *pool;
+        struct pool_machine machine;
         uint64_t now;
         unsigned n_spawned, n_dismissed;
         int spawn_error;
@@ -47,9 +48,9 @@ static void fake_dismiss(struct pool_worker *worker, void *data) {
 static const struct pool_actions actions = { .spawn = fake_spawn, .dismiss = fake_dismiss };
 
 static void set_up(struct fake *fake, uint32_t size, uint32_t max_workers) {
-        const struct pool_settings settings = { .size = size,
-                                                .max_workers = max_workers,
-                                                .start_timeout_sec = 60 };
+        const struct pool_settings settings = {
+                .min_idle = size, .max_idle = size, .max_workers = max_workers, .start_timeout_sec = 60
+        };
 
         *fake = (struct fake){ .now = 1000 * SEC };
         fake->pool = pool_new("test", &settings, &actions, fake);
@@ -73,7 +74,7 @@ static void tear_down(struct fake *fake) {
 }
 
 static uint64_t run(struct fake *fake) {
-        return pool_run(fake->pool, 100, fake->now);
+        return pool_run(fake->pool, &fake->machine, 100, fake->now);
 }
 
 static void make_ready(struct fake *fake) {
@@ -207,9 +208,9 @@ static void test_starts_no_more_than_allowed(void **state) {
 
         (void)state;
         set_up(&fake, 5, 10);
-        pool_run(fake.pool, 2, fake.now);
+        pool_run(fake.pool, &fake.machine, 2, fake.now);
         assert_counts(&fake, 2, 0, 0, 0);
-        pool_run(fake.pool, 0, fake.now);
+        pool_run(fake.pool, &fake.machine, 0, fake.now);
         assert_counts(&fake, 2, 0, 0, 0);
         tear_down(&fake);
 }
