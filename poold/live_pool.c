@@ -57,6 +57,7 @@ static void on_ready(const struct proto_ready *ready, void *data) {
         if (member->policy.state != POOL_STARTING)
                 return;
         pool_ready(&member->policy, loop_now_usec());
+        histogram_add(&member->pool->stats.warmup, member->policy.ready_usec - member->policy.spawned_usec);
         log_info("pool=%s pid=%d ready warmup_ms=%u interpreter_ms=%u modules_ms=%u", name_of(member),
                  worker_pid(member->process), pool_warmup_ms(member->pool->policy),
                  (unsigned)(ready->init_usec / 1000), (unsigned)(ready->preload_usec / 1000));
@@ -79,8 +80,7 @@ static void on_failed(const struct proto_failed *failed, void *data) {
 static void on_declined(const struct proto_declined *declined, void *data) {
         struct member *member = data;
 
-        stats_miss(&member->pool->stats, declined->reason);
-        member->pool->stats.n_hits--;
+        stats_unhit(&member->pool->stats, declined->reason);
 }
 
 static void describe_end(int wait_status, char *ret_text, size_t n_text) {
@@ -145,6 +145,7 @@ static int spawn_member(struct pool *policy, void *data, uint64_t now_usec) {
         struct member *member = calloc(1, sizeof(*member));
         int r = -ENOMEM;
 
+        pool->stats.n_starts++;
         if (member) {
                 member->pool = pool;
                 r = start_process(member);

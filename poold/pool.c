@@ -33,6 +33,7 @@ struct pool {
 
         uint64_t wanting_since_usec; /* the first run that took a worker not yet replaced; NEVER: none */
         uint64_t last_run_usec;      /* when a run last came or went */
+        uint64_t n_failed_starts;    /* ever */
         uint32_t n_failures;         /* failed starts since the last good one */
         uint32_t n_crashes;  /* workers that ended soon after they were ready, since one proved to be good */
         uint64_t retry_usec; /* no start before this */
@@ -112,6 +113,7 @@ static void note_failure(struct pool *pool, const char *error, uint64_t now_usec
         if (pool->n_failures < 6)
                 pause_usec = RETRY_FIRST_USEC << pool->n_failures;
         pool->n_failures++;
+        pool->n_failed_starts++;
         pool->retry_usec = now_usec + (pause_usec < RETRY_LONGEST_USEC ? pause_usec : RETRY_LONGEST_USEC);
         free(pool->last_error);
         pool->last_error = strdup(error);
@@ -324,6 +326,10 @@ const struct pool_worker_list *pool_workers(const struct pool *pool, enum pool_w
 
 uint32_t pool_warmup_ms(const struct pool *pool) {
         return pool->warmup_ms;
+}
+
+uint64_t pool_failed_starts(const struct pool *pool) {
+        return pool->n_failed_starts;
 }
 
 const char *pool_last_error(const struct pool *pool) {

@@ -125,5 +125,7 @@ uint32_t pool_count(const struct pool *pool, enum pool_worker_state state);
 const struct pool_worker_list *pool_workers(const struct pool *pool, enum pool_worker_state state);
 /* From spawn to ready, the last worker's; 0 as long as there was none. */
 uint32_t pool_warmup_ms(const struct pool *pool);
+/* How many starts have failed so far. */
+uint64_t pool_failed_starts(const struct pool *pool);
 /* Why the last start failed; "" if it did not. */
 const char *pool_last_error(const struct pool *pool);

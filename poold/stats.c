@@ -11,40 +11,71 @@ void stats_fini(struct stats *stats) {
 
 void stats_hit(struct stats *stats, uint64_t handoff_usec) {
         stats->n_hits++;
-        stats->samples_usec[stats->n_samples++ % STATS_N_SAMPLES] =
-                handoff_usec < UINT32_MAX ? (uint32_t)handoff_usec : UINT32_MAX;
+        histogram_add(&stats->handoff, handoff_usec);
+}
+
+void stats_queue(struct stats *stats) {
+        stats->n_queued++;
+}
+
+void stats_wait(struct stats *stats, uint64_t wait_usec) {
+        histogram_add(&stats->wait, wait_usec);
+}
+
+static struct stats_miss *find_miss(struct stats *stats, const char *reason) {
+        for (size_t i = 0; i < stats->n_misses; i++)
+                if (strcmp(stats->misses[i].reason, reason) == 0)
+                        return &stats->misses[i];
+        return NULL;
 }
 
 void stats_miss(struct stats *stats, const char *reason) {
+        struct stats_miss *miss = find_miss(stats, reason);
         char *copy;
 
-        if (stats->n_misses == STATS_N_REASONS - 1)
+        if (!miss && stats->n_misses >= STATS_N_REASONS - 1) {
                 reason = "other";
-        for (size_t i = 0; i < stats->n_misses; i++)
-                if (strcmp(stats->misses[i].reason, reason) == 0) {
-                        stats->misses[i].count++;
+                miss = find_miss(stats, reason);
+        }
+        if (!miss) {
+                copy = strdup(reason);
+                if (!copy)
                         return;
-                }
-        copy = strdup(reason);
-        if (copy && stats->n_misses < STATS_N_REASONS)
-                stats->misses[stats->n_misses++] = (struct stats_miss){ copy, 1 };
-        else
-                free(copy);
+                miss = &stats->misses[stats->n_misses++];
+                *miss = (struct stats_miss){ .reason = copy };
+        }
+        miss->count++;
 }
 
-static int compare(const void *a, const void *b) {
-        uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+void stats_unhit(struct stats *stats, const char *reason) {
+        stats->n_hits--;
+        stats_miss(stats, reason);
+}
 
-        return (x > y) - (x < y);
+uint64_t stats_runs(const struct stats *stats) {
+        uint64_t n = stats->n_hits;
+
+        for (size_t i = 0; i < stats->n_misses; i++)
+                n += stats->misses[i].count;
+        return n;
+}
+
+uint64_t stats_waiting(const struct stats *stats) {
+        return stats->n_queued - stats->wait.n;
+}
+
+static uint32_t saturate(uint64_t number) {
+        return number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
 }
 
 uint32_t stats_handoff_usec(const struct stats *stats, unsigned percentile) {
-        uint32_t sorted[STATS_N_SAMPLES];
-        size_t n = stats->n_samples < STATS_N_SAMPLES ? stats->n_samples : STATS_N_SAMPLES;
+        return saturate(histogram_percentile(&stats->handoff, percentile));
+}
 
-        if (n == 0)
-                return 0;
-        memcpy(sorted, stats->samples_usec, n * sizeof(*sorted));
-        qsort(sorted, n, sizeof(*sorted), compare);
-        return sorted[(n - 1) * percentile / 100];
+uint32_t stats_wait_usec(const struct stats *stats, unsigned percentile) {
+        return saturate(histogram_percentile(&stats->wait, percentile));
+}
+
+uint32_t stats_warmup_ms(const struct stats *stats, unsigned percentile) {
+        return saturate(histogram_percentile(&stats->warmup, percentile) / 1000);
 }

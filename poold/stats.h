@@ -1,11 +1,15 @@
 #pragma once
 
-/* What a pool has done so far: runs served, runs not served and why, and how long the handoff took. */
+/*
+ * What a pool has done since poold was started: runs served, runs not served and why, workers started, and how long all
+ * that took.
+ */
 
 #include <stddef.h>
 #include <stdint.h>
 
-#define STATS_N_SAMPLES 512
+#include "histogram.h"
+
 #define STATS_N_REASONS 64
 
 struct stats_miss {
@@ -18,14 +22,28 @@ struct stats {
         uint64_t n_hits;
         size_t n_misses;
         struct stats_miss misses[STATS_N_REASONS];
-        size_t n_samples; /* ever taken; the last STATS_N_SAMPLES are kept */
-        uint32_t samples_usec[STATS_N_SAMPLES];
+        uint64_t n_starts;                      /* of workers, those that failed included */
+        uint64_t n_queued;                      /* runs that had to wait; those that no longer do are in `wait` */
+        struct histogram handoff, warmup, wait; /* warm-ups that succeeded */
 };
 
 void stats_fini(struct stats *stats);
-/* A run was handed over @handoff_usec after its client was accepted. */
+/* A run was handed over @handoff_usec after its client was accepted, its time in the queue not counted. */
 void stats_hit(struct stats *stats, uint64_t handoff_usec);
-/* @reason is copied. When there are too many of them, or no memory is left, it is counted as "other" or not at all. */
+/* A run has to wait, and does so no longer after @wait_usec, served or not. Each has both. */
+void stats_queue(struct stats *stats);
+void stats_wait(struct stats *stats, uint64_t wait_usec);
+/* @reason is copied. When there are too many of them, it is counted as "other"; not at all when no memory is left. */
 void stats_miss(struct stats *stats, const char *reason);
-/* The percentile of the kept samples, 0 if there are none. */
+/* A run that stats_hit() has counted was none after all. */
+void stats_unhit(struct stats *stats, const char *reason);
+/* All the runs that there were: those served, and the misses. */
+uint64_t stats_runs(const struct stats *stats);
+
+/* How many wait now. */
+uint64_t stats_waiting(const struct stats *stats);
+
+/* Percentiles; 0 if there is nothing to take them of. */
 uint32_t stats_handoff_usec(const struct stats *stats, unsigned percentile);
+uint32_t stats_wait_usec(const struct stats *stats, unsigned percentile);
+uint32_t stats_warmup_ms(const struct stats *stats, unsigned percentile);
