@@ -32,6 +32,14 @@
  *     client  -> server   EXPLAIN                   the same run, which is only to be judged
  *     server  -> client   EXPLAINED                 how it would be served
  *
+ * A run that finds no idle worker may be told to wait for one:
+ *
+ *     server  -> client   WAITING                   there will be ASSIGNED, REFUSED or DENIED
+ *
+ * Where its pool is not to be done without (on_empty = fail):
+ *
+ *     server  -> client   DENIED                    nothing was started, nor is to be
+ *
  * Exactly one side starts the script. RUN carries an eventfd(2) with the count 1, the claim: the worker reads it
  * before it starts, the client reads it before it gives up waiting, after PROTO_REPLY_MS. Whoever got the 1 has the run.
  */
@@ -123,10 +131,16 @@ enum {
         M(18, EXPLAIN, run, PROTO_CLIENT, PROTO_SERVER, 16 << 20, PROTO_RUN_FD_FIRST, PROTO_MAX_FDS - 1)          \
         M(19, EXPLAINED, explained, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)                                   \
         M(20, STOPPED, stopped, PROTO_KEEPER, PROTO_CLIENT, 64, 0, 0)                                             \
-        M(21, KEEP, keep, PROTO_CLIENT, PROTO_KEEPER, 64, 0, 0)
+        M(21, KEEP, keep, PROTO_CLIENT, PROTO_KEEPER, 64, 0, 0)                                                   \
+        M(24, WAITING, waiting, PROTO_SERVER, PROTO_CLIENT, 64, 0, 0)                                             \
+        M(25, RELOAD, reload, PROTO_CLIENT, PROTO_SERVER, 64, 0, 0)                                               \
+        M(27, DENIED, denied, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)
 
 /* Nothing was started. `reason` is the miss's name, `detail` is for a person, `python` the interpreter to run. */
 #define PROTO_FIELDS_refused(F) F(str, reason) F(str, detail) F(str, python)
+
+/* The same, and none is to be run. */
+#define PROTO_FIELDS_denied(F) F(str, reason) F(str, detail)
 
 /* A run, and everything of the client's process that it inherits. Signals are masks, bit 0 is signal 1. */
 #define PROTO_FIELDS_run(F)                                                                                       \
@@ -155,6 +169,7 @@ enum {
 /* `reason` is "" if it would be served warm, by `pool`. Else all is as in REFUSED. */
 #define PROTO_FIELDS_explained(F) F(str, pool) F(str, reason) F(str, detail) F(str, python)
 
+#define PROTO_FIELDS_waiting(F) F(u32, timeout_ms) /* as PROTO_REPLY_MS, instead of it */
 #define PROTO_FIELDS_assigned(F) F(u32, pid) F(u32, group) /* its process group */
 #define PROTO_FIELDS_ended(F) F(u32, wait_status) /* as waitpid(2) has it */
 
@@ -184,13 +199,15 @@ enum {
 #define PROTO_FIELDS_status_miss(F) F(str, reason) F(u64, count)
 #define PROTO_FIELDS_status_worker(F) F(u32, pid) F(str, state) F(u64, age_usec)
 
-/* The end of an answer. `error` is "" or says what was wrong. */
-#define PROTO_FIELDS_done(F) F(str, error)
+/* The end of an answer. `error` is "" or says what was wrong, `text` what there is to say otherwise, each for a person. */
+#define PROTO_FIELDS_done(F) F(str, error) F(str, text)
 #define PROTO_FIELDS_stop(F) F(u32, flags)
+#define PROTO_FIELDS_reload(F) F(u32, flags) /* 0 */
 
 #define PROTO_PAYLOADS(P)                                                                                         \
         P(refused) P(run) P(assigned) P(ended) P(setup) P(ready) P(failed) P(declined) P(status) P(status_head)   \
-        P(status_pool) P(status_miss) P(status_worker) P(done) P(stop) P(explained) P(stopped) P(keep)
+        P(status_pool) P(status_miss) P(status_worker) P(done) P(stop) P(explained) P(stopped) P(keep)     \
+        P(waiting) P(reload) P(denied)
 /* clang-format on */
 
 #define PROTO_ENUM(number, type, name, ...) PROTO_##type = (number),

@@ -37,9 +37,10 @@ static int run_warm(struct context *context, const struct run_options *options, 
 }
 
 static int fall_back(const struct run_options *options, const struct miss *miss, char **args) {
-        if (!options->no_fallback)
+        if (!options->no_fallback && !miss->is_final)
                 return fallback_exec(miss, args, options->verbose);
-        say("not run, as --no-fallback asks: %s (%s)", miss_text(miss), miss->reason ? miss->reason : "");
+        say("not run, as %s asks: %s (%s)", options->no_fallback ? "--no-fallback" : "the pool's on_empty = fail",
+            miss_text(miss), miss->reason ? miss->reason : "");
         return EXIT_OWN_FAILURE;
 }
 

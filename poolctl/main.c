@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cmd_explain.h"
+#include "cmd_reload.h"
 #include "cmd_run.h"
 #include "cmd_status.h"
 #include "cmd_stop.h"
@@ -36,6 +37,8 @@ static const char help[] =
         "                     how this run would be served, and if not by a warm worker,\n"
         "                     why: status 0 if it would be, 1 if python3 itself would run it\n"
         "  status [--json]    the pools and their workers\n"
+        "  reload             poold reads its configuration again: pools that are not\n"
+        "                     changed keep their workers, and running scripts go on\n"
         "  stop [--now]       end poold once running scripts have ended, or them too;\n"
         "                     returns when poold has ended\n"
         "  version            poolctl's version, as --version\n"
@@ -59,9 +62,9 @@ static const struct {
         const char *name;
         int (*run)(char **argv);
 } commands[] = {
-        { "run", cmd_run },     { "explain", cmd_explain }, { "status", cmd_status },
-        { "stop", cmd_stop },   { "version", cmd_version }, { "--version", cmd_version },
-        { "--help", cmd_help }, { "-h", cmd_help },         { "help", cmd_help },
+        { "run", cmd_run },   { "explain", cmd_explain }, { "status", cmd_status },     { "reload", cmd_reload },
+        { "stop", cmd_stop }, { "version", cmd_version }, { "--version", cmd_version }, { "--help", cmd_help },
+        { "-h", cmd_help },   { "help", cmd_help },
 };
 
 static const char *base_name(const char *path) {

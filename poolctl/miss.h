@@ -2,15 +2,18 @@
 
 /* Why poold does not serve a run, and who runs it instead. Zero-initialised is empty. */
 
+#include <stdbool.h>
+
 /* The positive result of what tries to have a run served: nothing was started, and a struct miss says why. */
 enum {
         MISS = 1,
 };
 
 struct miss {
-        char *reason; /* its name */
-        char *detail; /* for a person */
-        char *python; /* the interpreter that poold names, or "" */
+        char *reason;  /* its name */
+        char *detail;  /* for a person */
+        char *python;  /* the interpreter that poold names, or "" */
+        bool is_final; /* nobody else is to run it */
 };
 
 /*

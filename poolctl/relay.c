@@ -43,6 +43,7 @@ struct relay {
         struct channel *keeper; /* the worker's parent; NULL until we are told of it, and once it is gone */
         enum phase phase;
         int64_t deadline_usec;
+        uint32_t reply_ms; /* how long poold may take to answer, as far as that is known */
         int claim_fd;
         int signal_fd;
         bool connected; /* poold or the worker may still say something */
@@ -146,6 +147,8 @@ static int relay_on_assigned(struct relay *relay, struct message *message) {
 
 static int relay_on_message(struct relay *relay, struct message *message) {
         struct proto_refused refused;
+        struct proto_waiting waiting;
+        struct proto_denied denied;
         struct proto_ended ended;
 
         switch (message->type) {
@@ -153,6 +156,17 @@ static int relay_on_message(struct relay *relay, struct message *message) {
                 if (proto_get_refused(&message->payload, &refused) < 0)
                         return -EPROTO;
                 return miss_refused(relay->miss, refused.reason, refused.detail, refused.python);
+        case PROTO_DENIED:
+                if (proto_get_denied(&message->payload, &denied) < 0)
+                        return -EPROTO;
+                relay->miss->is_final = true;
+                return miss_refused(relay->miss, denied.reason, denied.detail, "");
+        case PROTO_WAITING:
+                if (proto_get_waiting(&message->payload, &waiting) < 0)
+                        return -EPROTO;
+                relay->reply_ms = waiting.timeout_ms;
+                relay_enter(relay, PHASE_ASKED, waiting.timeout_ms * USEC_PER_MS);
+                return 0;
         case PROTO_ASSIGNED:
                 return relay_on_assigned(relay, message);
         case PROTO_EXIT:
@@ -309,8 +323,8 @@ static int relay_expire(struct relay *relay) {
         switch (relay->phase) {
         case PHASE_ASKED:
                 if (relay_take_claim(relay))
-                        return miss_set(relay->miss, "timeout", "poold did not start the script within %d ms",
-                                        PROTO_REPLY_MS);
+                        return miss_set(relay->miss, "timeout", "poold did not start the script within %u ms",
+                                        relay->reply_ms);
                 return relay_settle(relay);
         case PHASE_ASSIGNED:
                 if (relay_has_started(relay))
@@ -402,6 +416,7 @@ int relay_run(struct context *context, struct channel *channel, const struct rel
                 .claim_fd = claim_fd,
                 .signal_fd = signal_fd,
                 .proxy = request->proxy,
+                .reply_ms = PROTO_REPLY_MS,
                 .connected = true,
                 .verbose = request->verbose,
                 .miss = ret_miss,

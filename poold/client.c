@@ -125,6 +125,10 @@ void client_hold(struct client *client) {
         loop_set_deadline(client->deadline, LOOP_NEVER);
 }
 
+void client_close(struct client *client) {
+        client->events->closed(client, client->data);
+}
+
 void client_finish(struct client *client) {
         client->finishing = true;
         update(client);

@@ -22,6 +22,12 @@ struct client_events {
         void (*closed)(struct client *client, void *data);
 };
 
+enum client_reload {
+        CLIENT_RELOAD_NONE,
+        CLIENT_RELOAD_ASKED,   /* it wants the configuration read */
+        CLIENT_RELOAD_READING, /* which is being done, for it among others */
+};
+
 struct client {
         TAILQ_ENTRY(client) link;
         struct loop *loop;
@@ -31,8 +37,10 @@ struct client {
         struct loop_source *source, *deadline;
         struct sock_peer peer; /* who it is; the server's to set */
         uint64_t accepted_usec;
-        bool requested; /* its request has come; it has nothing more to say */
-        bool finishing; /* it is closed as soon as its answer is written */
+        bool requested;            /* its request has come; it has nothing more to say */
+        struct waiting *waiting;   /* what it waits for; runs.c's to set */
+        enum client_reload reload; /* the server's to set */
+        bool finishing;            /* it is closed as soon as its answer is written */
 };
 TAILQ_HEAD(client_list, client);
 
@@ -52,6 +60,9 @@ void client_send(struct client *client, enum proto_type type, const struct wire_
 
 /* Keeps the connection until the peer closes it; the deadline no longer counts. */
 void client_hold(struct client *client);
+
+/* It has no more to do here: `closed` is called. */
+void client_close(struct client *client);
 
 /* The answer is complete: `closed` is called as soon as it is written, perhaps at once. */
 void client_finish(struct client *client);

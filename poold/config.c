@@ -723,6 +723,8 @@ int config_load(const char *path, struct config **ret_config, char **ret_errors)
         int r;
 
         parser.config = calloc(1, sizeof(*parser.config));
+        if (parser.config)
+                parser.config->n_refs = 1;
         parser.errors = open_memstream(&errors, &n_bytes);
         r = parser.config && parser.errors ? find_file(path, &parser.config->file) : -ENOMEM;
         if (r == 0)
@@ -733,7 +735,7 @@ int config_load(const char *path, struct config **ret_config, char **ret_errors)
                 r = -ENOMEM;
 
         if (r < 0 || parser.n_errors) {
-                config_free(parser.config);
+                config_unref(parser.config);
                 if (r < 0)
                         return r;
                 clean_errors(errors);
@@ -745,8 +747,13 @@ int config_load(const char *path, struct config **ret_config, char **ret_errors)
         return 0;
 }
 
-void config_free(struct config *config) {
-        if (!config)
+struct config *config_ref(struct config *config) {
+        config->n_refs++;
+        return config;
+}
+
+void config_unref(struct config *config) {
+        if (!config || --config->n_refs)
                 return;
         for (size_t i = 0; i < config->n_pools; i++) {
                 free(config->pools[i].name);

@@ -5,6 +5,7 @@
  * defaults and the sample file are made.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -49,6 +50,7 @@ struct config_pool {
 };
 
 struct config {
+        unsigned n_refs;
         char *file;   /* where it comes from; NULL: built-in defaults */
         char *socket; /* absolute */
         enum log_level log_level;
@@ -69,14 +71,22 @@ enum {
  * Loads the file at @path, or if that is NULL the first of $POOLD_CONFIG, $XDG_CONFIG_HOME/poold/poold.ini, the
  * system's poold.ini, and the built-in defaults. The first two must be there if they are named.
  *
- * Returns 0 and *ret_config, freed with config_free(); or CONFIG_INVALID and *ret_errors, all that is wrong, one
+ * Returns 0 and *ret_config, given back with config_unref(); or CONFIG_INVALID and *ret_errors, all that is wrong, one
  * per line ("FILE:LINE: section [NAME], key KEY: what"), freed with free(3); or negative errno. What is not
  * returned is not set.
  */
 int config_load(const char *path, struct config **ret_config, char **ret_errors);
 
-/* @config may be NULL. */
-void config_free(struct config *config);
+/* One more who has it. Returns @config. */
+struct config *config_ref(struct config *config);
+/* The last one to call it frees @config, which may be NULL. */
+void config_unref(struct config *config);
+
+/* Are the workers of a pool @a what those of @b would be? */
+bool config_pool_same_workers(const struct config_pool *a, const struct config_pool *b);
+
+/* Writes the names of the keys that differ and whose change needs a new start of poold, behind @prefix; or nothing. */
+void config_print_restarts(FILE *file, const char *prefix, const struct config *a, const struct config *b);
 
 /* Writes poold.ini with each key explained, at its default and commented out. Returns 0 or negative errno. */
 int config_dump_defaults(FILE *file);

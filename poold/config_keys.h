@@ -33,6 +33,13 @@ enum config_type {
         CONFIG_TYPE_ADDRESS,
 };
 
+/* What a change of a key does at a reload. */
+enum config_change {
+        CONFIG_CHANGE_APPLIES,  /* it counts from then on */
+        CONFIG_CHANGE_RENEWS,   /* the pool's workers are replaced */
+        CONFIG_CHANGE_RESTARTS, /* it needs a new start of poold */
+};
+
 struct config_key {
         enum config_section section;
         enum config_type type;
@@ -41,7 +48,7 @@ struct config_key {
         const char *fallback;       /* its default, as it would stand in the file */
         uint32_t min, max;          /* of a number; of a path's length in bytes */
         const char *const *choices; /* of a choice, whose value is its index; NULL-terminated */
-        bool reloadable;
+        enum config_change change;
         const char *help; /* for a person, its lines broken */
 };
 

@@ -20,11 +20,14 @@ struct member {
 
 struct live_pool {
         struct live_pool_settings settings;
+        char *name;
         struct pool *policy;
         struct fit *fit;
         struct stats stats;
-        char **envp; /* what its workers start with; the strings are borrowed */
-        char **argv; /* likewise; the strings are its own */
+        uint32_t n_waiting;
+        uint64_t interpreter_usec; /* what its last worker took before it imported anything; 0: not known */
+        char **envp;               /* what its workers start with; the strings are borrowed */
+        char **argv;               /* likewise; the strings are its own */
 };
 
 static struct member *member_of(struct pool_worker *policy) {
@@ -57,6 +60,7 @@ static void on_ready(const struct proto_ready *ready, void *data) {
         if (member->policy.state != POOL_STARTING)
                 return;
         pool_ready(&member->policy, loop_now_usec());
+        member->pool->interpreter_usec = ready->init_usec;
         histogram_add(&member->pool->stats.warmup, member->policy.ready_usec - member->policy.spawned_usec);
         log_info("pool=%s pid=%d ready warmup_ms=%u interpreter_ms=%u modules_ms=%u", name_of(member),
                  worker_pid(member->process), pool_warmup_ms(member->pool->policy),
@@ -126,13 +130,13 @@ static int start_process(struct member *member) {
         struct worker_command command = {
                 .argv = member->pool->argv,
                 .envp = member->pool->envp,
-                .setup.pool = settings->config->name,
+                .setup.pool = settings->pool->name,
         };
         int r;
 
-        r = wire_strv_from_array(settings->config->modules, &command.setup.modules, &modules_owned);
+        r = wire_strv_from_array(settings->pool->modules, &command.setup.modules, &modules_owned);
         if (r == 0)
-                r = wire_strv_from_array(settings->config->path, &command.setup.path, &path_owned);
+                r = wire_strv_from_array(settings->pool->path, &command.setup.path, &path_owned);
         if (r == 0)
                 r = worker_new(settings->loop, &command, &worker_events, member, &member->process);
         free(modules_owned);
@@ -213,7 +217,7 @@ static char **free_command(char **argv) {
  * that acts at its start (the others are applied to each run), and the script that makes a worker of it. NULL: no memory.
  */
 static char **make_command(const struct live_pool_settings *settings) {
-        const struct config_pool *config = settings->config;
+        const struct config_pool *config = settings->pool;
         struct pyargs_cursor cursor = { 0 };
         struct pyargs_option option;
         size_t n_letters = 0, n = 0;
@@ -250,21 +254,48 @@ static struct pool_settings policy_settings(const struct config_pool *config) {
         };
 }
 
+static struct fit *make_fit(const struct config_pool *config, bool is_default, char **envp) {
+        return envp ? fit_new(&(struct fit_settings){ &config->python, is_default, envp, config->options }) : NULL;
+}
+
 struct live_pool *live_pool_new(const struct live_pool_settings *settings) {
-        const struct config_pool *config = settings->config;
-        const struct pool_settings of_policy = policy_settings(config);
+        const struct pool_settings of_policy = policy_settings(settings->pool);
         struct live_pool *pool = calloc(1, sizeof(*pool));
 
         if (!pool)
                 return NULL;
         pool->settings = *settings;
-        pool->policy = pool_new(config->name, &of_policy, &pool_actions, pool);
-        pool->envp = make_environment(config);
+        config_ref(settings->config);
+        pool->name = strdup(settings->pool->name);
+        if (pool->name)
+                pool->policy = pool_new(pool->name, &of_policy, &pool_actions, pool);
+        pool->envp = make_environment(settings->pool);
         pool->argv = make_command(settings);
-        if (pool->envp)
-                pool->fit = fit_new(&(struct fit_settings){ &config->python, settings->is_default, pool->envp,
-                                                            config->options });
+        pool->fit = make_fit(settings->pool, settings->is_default, pool->envp);
         return pool->policy && pool->fit && pool->argv ? pool : live_pool_free(pool);
+}
+
+void live_pool_reconfigure(struct live_pool *live, struct config *config, const struct config_pool *pool,
+                           bool is_default) {
+        const struct pool_settings of_policy = policy_settings(pool);
+        char **envp = make_environment(pool);
+        struct fit *fit = make_fit(pool, is_default, envp);
+
+        if (!fit) {
+                log_err("pool=%s keeps its old settings: out of memory", live->name);
+                free(envp);
+                return;
+        }
+        fit_free(live->fit);
+        free(live->envp);
+        live->fit = fit;
+        live->envp = envp;
+        config_ref(config);
+        config_unref(live->settings.config);
+        live->settings.config = config;
+        live->settings.pool = pool;
+        live->settings.is_default = is_default;
+        pool_reconfigure(live->policy, &of_policy, loop_now_usec());
 }
 
 static void free_members(struct pool *policy) {
@@ -289,6 +320,8 @@ struct live_pool *live_pool_free(struct live_pool *pool) {
         stats_fini(&pool->stats);
         free_command(pool->argv);
         free(pool->envp);
+        free(pool->name);
+        config_unref(pool->settings.config);
         free(pool);
         return NULL;
 }
@@ -359,6 +392,19 @@ int live_pool_assign(struct live_pool *pool, struct channel *client, const struc
         return r;
 }
 
+void live_pool_note_empty(struct live_pool *pool) {
+        pool_note_miss(pool->policy, loop_now_usec());
+}
+
+void live_pool_count_waiting(struct live_pool *pool, int n) {
+        pool->n_waiting = (uint32_t)((int)pool->n_waiting + n);
+        pool_set_waiting(pool->policy, pool->n_waiting);
+}
+
+uint32_t live_pool_n_waiting(const struct live_pool *pool) {
+        return pool->n_waiting;
+}
+
 const struct stats *live_pool_stats_now(struct live_pool *pool) {
         struct pool_worker *worker;
 
@@ -367,8 +413,16 @@ const struct stats *live_pool_stats_now(struct live_pool *pool) {
         return &pool->stats;
 }
 
+uint64_t live_pool_interpreter_usec(const struct live_pool *pool) {
+        return pool->interpreter_usec;
+}
+
+const struct config_pool *live_pool_config(const struct live_pool *pool) {
+        return pool->settings.pool;
+}
+
 const char *live_pool_python(const struct live_pool *pool) {
-        return pool->settings.config->python.path;
+        return pool->settings.pool->python.path;
 }
 
 const struct pool *live_pool_policy(const struct live_pool *pool) {

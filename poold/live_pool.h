@@ -21,7 +21,8 @@ struct programs {
 
 struct live_pool_settings {
         struct loop *loop;
-        const struct config_pool *config;
+        struct config *config; /* of which @pool is a part */
+        const struct config_pool *pool;
         const struct programs *programs;
         bool is_default; /* see struct fit_settings */
         /* Something may be due: call live_pool_turn() of every pool. */
@@ -29,8 +30,15 @@ struct live_pool_settings {
         void *data;
 };
 
-/* What @settings points to is borrowed. Returns NULL for lack of memory. */
+/* What @settings points to is borrowed, but for the configuration, which it gets a share in. NULL: no memory. */
 struct live_pool *live_pool_new(const struct live_pool_settings *settings);
+
+/*
+ * Goes by @pool of @config from now on, whose workers are the same as those there are. Without memory for that, it
+ * goes on as before.
+ */
+void live_pool_reconfigure(struct live_pool *live, struct config *config, const struct config_pool *pool,
+                           bool is_default);
 
 /* Idle workers see it and go; busy ones go on alone. Returns NULL. @pool may be NULL. */
 struct live_pool *live_pool_free(struct live_pool *pool);
@@ -57,11 +65,23 @@ int live_pool_check_idle(const struct live_pool *pool, struct decline *ret_miss)
 int live_pool_assign(struct live_pool *pool, struct channel *client, const struct wire_writer *payload,
                      struct fdset *fds, struct decline *ret_miss);
 
+/* A run that fits has found no worker, and does not wait for one. */
+void live_pool_note_empty(struct live_pool *pool);
+
+/* So many more, or less, runs wait for one of its workers. */
+void live_pool_count_waiting(struct live_pool *pool, int n);
+uint32_t live_pool_n_waiting(const struct live_pool *pool);
+
 /* No worker is started any more, idle ones leave. */
 void live_pool_drain(struct live_pool *pool);
 
 /* Ends every run, as if its client had gone. */
 void live_pool_end_runs(struct live_pool *pool);
+
+/* How long its last worker took to start before it imported anything: no python3 is faster. 0: not known. */
+uint64_t live_pool_interpreter_usec(const struct live_pool *pool);
+
+const struct config_pool *live_pool_config(const struct live_pool *pool);
 
 /* The interpreter's path. */
 const char *live_pool_python(const struct live_pool *pool);

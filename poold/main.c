@@ -99,33 +99,36 @@ static char *find_program(const char *name) {
         return asprintf(&path, "%s/%s", POOLD_LIBEXECDIR, name) < 0 ? NULL : path;
 }
 
-struct stop_signals {
+struct signals {
         struct server *server;
         int fd;
 };
 
 static void on_signal(void *data, unsigned events) {
-        const struct stop_signals *signals = data;
+        const struct signals *signals = data;
         struct signalfd_siginfo info;
 
         (void)events;
         while (read(signals->fd, &info, sizeof(info)) == sizeof(info))
-                server_drain(signals->server, false);
+                if (info.ssi_signo == SIGHUP)
+                        server_reload(signals->server);
+                else
+                        server_drain(signals->server, false);
 }
 
-/* Blocks the signals that stop us, to be read from an fd that the caller owns. Returns it or negative errno. */
+/* Blocks the signals that are for us, to be read from an fd that the caller owns. Returns it or negative errno. */
 static int catch_signals(void) {
-        sigset_t stopping;
+        sigset_t ours;
         int fd;
 
         signal(SIGPIPE, SIG_IGN);
-        signal(SIGHUP, SIG_IGN);
         signal(SIGCHLD, SIG_DFL); /* ignored, as our parent may have had it, the kernel would reap our workers */
-        sigemptyset(&stopping);
-        sigaddset(&stopping, SIGTERM);
-        sigaddset(&stopping, SIGINT);
-        sigprocmask(SIG_BLOCK, &stopping, NULL);
-        fd = signalfd(-1, &stopping, SFD_CLOEXEC | SFD_NONBLOCK);
+        sigemptyset(&ours);
+        sigaddset(&ours, SIGHUP);
+        sigaddset(&ours, SIGTERM);
+        sigaddset(&ours, SIGINT);
+        sigprocmask(SIG_BLOCK, &ours, NULL);
+        fd = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
         return fd < 0 ? -errno : fd;
 }
 
@@ -159,7 +162,7 @@ static int open_standard_fds(void) {
 /* Serves at @listener (taken) until told to stop. Returns 0 or negative errno. */
 static int serve(struct loop *loop, const struct server_settings *settings, struct listener *listener,
                  int signal_fd) {
-        struct stop_signals signals = { .fd = signal_fd };
+        struct signals signals = { .fd = signal_fd };
         struct loop_source *source;
         int r;
 
@@ -178,10 +181,10 @@ static int serve(struct loop *loop, const struct server_settings *settings, stru
 }
 
 /* Returns 0 or negative errno; what is wrong has been logged. */
-static int run(const struct config *config, const struct programs *programs) {
+static int run(struct config *config, const char *config_path, const struct programs *programs) {
         _cleanup_fd_ int signal_fd = catch_signals();
         struct systemd systemd = { 0 };
-        const struct server_settings settings = { config, programs, &systemd };
+        const struct server_settings settings = { config, config_path, programs, &systemd };
         struct listener *listener;
         struct loop *loop;
         int r;
@@ -224,7 +227,7 @@ int main(int argc, char **argv) {
         }
         if (options.check) {
                 printf("%s: no errors\n", config->file ? config->file : "built-in defaults");
-                config_free(config);
+                config_unref(config);
                 return EXIT_SUCCESS;
         }
 
@@ -233,14 +236,15 @@ int main(int argc, char **argv) {
         if (r < 0)
                 return EXIT_FAILURE; /* with nowhere to say so */
         raise_fd_limit();
+        mallopt(M_ARENA_MAX, 1);              /* the thread that reloads needs none of its own */
         mallopt(M_MMAP_THRESHOLD, 128 << 10); /* else what one huge environment takes is kept for ever */
         programs = (struct programs){
                 .keeper = find_program("poold-keeper"),
                 .script = find_program("worker.py"),
         };
-        r = programs.keeper && programs.script ? run(config, &programs) : -ENOMEM;
+        r = programs.keeper && programs.script ? run(config, options.config_path, &programs) : -ENOMEM;
         free(programs.keeper);
         free(programs.script);
-        config_free(config);
+        config_unref(config);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -312,6 +312,14 @@ const char *pool_state_name(const struct pool *pool) {
         return pool->n_workers[POOL_IDLE] || !pool->settings.max_idle ? "ready" : "warming";
 }
 
+bool pool_is_failing(const struct pool *pool) {
+        return pool->n_failures > 0;
+}
+
+bool pool_is_draining(const struct pool *pool) {
+        return pool->draining;
+}
+
 uint32_t pool_size(const struct pool *pool) {
         return pool->settings.max_idle;
 }

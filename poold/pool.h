@@ -118,6 +118,8 @@ void pool_drain(struct pool *pool);
 const char *pool_name(const struct pool *pool);
 /* "ready", "warming", "degraded" (the last start failed) or "stopping". */
 const char *pool_state_name(const struct pool *pool);
+bool pool_is_failing(const struct pool *pool);
+bool pool_is_draining(const struct pool *pool);
 /* How many workers it wants idle at present. */
 uint32_t pool_size(const struct pool *pool);
 uint32_t pool_count(const struct pool *pool, enum pool_worker_state state);

@@ -59,9 +59,9 @@ void report_pool(struct client *client, struct live_pool *live) {
         send_workers(client, pool);
 }
 
-void report_done(struct client *client, const char *error) {
+void report_done(struct client *client, const char *error, const char *text) {
         _cleanup_writer_ struct wire_writer payload = { 0 };
 
-        proto_put_done(&payload, &(struct proto_done){ .error = error });
+        proto_put_done(&payload, &(struct proto_done){ .error = error, .text = text });
         client_send(client, PROTO_DONE, &payload, NULL);
 }

@@ -1,239 +1,186 @@
 #include "server.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "cgroup.h"
 #include "client.h"
-#include "identity.h"
 #include "lib/fd.h"
 #include "lib/log.h"
 #include "lib/sock.h"
-#include "live_pool.h"
-#include "machine.h"
+#include "pools.h"
+#include "reload.h"
 #include "report.h"
+#include "runs.h"
 
 #define SEC_USEC UINT64_C(1000000)
 #define ACCEPT_PAUSE_USEC (SEC_USEC / 10) /* when fds have run out */
 #define ACCEPTS_A_TURN 64
-/* execve(2) takes 6 MB of arguments and environment, 9 bytes for the shortest: no client has more, honestly. */
-#define MAX_STRINGS ((6 << 20) / 9)
 
 struct server {
         struct loop *loop;
         struct server_settings settings;
         struct listener *listener; /* NULL once draining */
-        struct identity *identity;
-        struct cgroups *cgroups;
-        struct machine *machine;
-        struct loop_source *accept_source, *accept_timer, *pool_timer, *drain_timer;
+        struct loop_source *accept_source, *accept_timer, *drain_timer;
         struct client_list clients;
-        struct live_pool **pools; /* in the configuration's order */
-        size_t n_pools;
+        struct pools *pools;
+        struct runs *runs;
+        struct reload *reload;
+        bool reload_again;   /* somebody has asked for it since it began */
         size_t n_ready_told; /* what systemd knows; SIZE_MAX: nothing yet */
         uint64_t started_usec;
         bool accept_failing; /* the log has been told */
         bool draining;
 };
 
-static void take_turns(struct server *server);
-
-/* --- What becomes of a client --- */
-
-/* Does @run leave it open which pool serves it, or name this one? */
-static bool may_serve(const struct live_pool *pool, const struct proto_run *run) {
-        return !run->pool[0] || strcmp(run->pool, pool_name(live_pool_policy(pool))) == 0;
-}
-
-/* What runs what no worker does: the interpreter that a worker would have been; "": the client finds that out. */
-static const char *python_for(const struct server *server, const struct proto_run *run) {
-        for (size_t i = 0; i < server->n_pools; i++)
-                if (may_serve(server->pools[i], run) && live_pool_has_interpreter(server->pools[i], run))
-                        return live_pool_python(server->pools[i]);
-        return "";
-}
-
-static void refuse(const struct server *server, struct client *client, const struct proto_run *run,
-                   const char *reason, const char *detail) {
-        _cleanup_writer_ struct wire_writer payload = { 0 };
-
-        proto_put_refused(&payload, &(struct proto_refused){
-                                            .reason = reason,
-                                            .detail = detail,
-                                            .python = python_for(server, run),
-                                    });
-        client_send(client, PROTO_REFUSED, &payload, NULL);
-        client_finish(client);
+static const struct config *config_of(const struct server *server) {
+        return pools_config(server->pools);
 }
 
 static void on_client_closed(struct client *client, void *data) {
         struct server *server = data;
 
+        runs_forget(client);
         TAILQ_REMOVE(&server->clients, client, link);
         client_free(client);
 }
 
-/* --- Runs --- */
+/* --- Turns --- */
 
-/* How near the pool that has said so is to what the run asks for: of several misses the nearest one's counts. */
-static int nearness(const struct decline *miss) {
-        if (strcmp(miss->reason, "interpreter") == 0)
-                return 0;
-        return strcmp(miss->reason, "options") == 0 ? 1 : 2;
+static void tell_systemd(struct server *server) {
+        size_t n_ready = 0;
+
+        for (size_t i = 0; i < pools_count(server->pools); i++) {
+                const struct pool *policy = live_pool_policy(pools_at(server->pools, i));
+
+                n_ready += strcmp(pool_state_name(policy), "ready") == 0 ? 1 : 0;
+        }
+        if (server->draining || n_ready == server->n_ready_told)
+                return;
+        server->n_ready_told = n_ready;
+        systemd_notify(server->settings.systemd, "STATUS=%zu of %zu pools ready", n_ready,
+                       pools_count(server->pools));
 }
 
-/*
- * The pool that the run names, else the first that fits and has an idle worker, else the first that fits.
- * Returns 0 and the pool; or DECLINED, why, and the pool that the miss counts for; or negative errno.
- */
-static int choose_pool(const struct server *server, const struct proto_run *run, struct live_pool **ret_pool,
-                       struct decline *ret_miss) {
-        struct live_pool *fitting = NULL, *missing = NULL;
-        int r;
+/* Lets all do what is due, and ends the loop when there is nothing left to wait for. */
+static void take_turns(struct server *server) {
+        runs_turn(server->runs);
+        pools_turn(server->pools);
+        tell_systemd(server);
+        if (server->draining && !pools_count_workers(server->pools, POOL_BUSY) &&
+            !pools_count_workers(server->pools, POOL_DYING))
+                loop_stop(server->loop);
+}
 
-        for (size_t i = 0; i < server->n_pools; i++) {
-                struct live_pool *pool = server->pools[i];
-                const struct pool *policy = live_pool_policy(pool);
-                struct decline miss;
+static void on_pools_changed(void *data) {
+        take_turns(data);
+}
 
-                if (!may_serve(pool, run))
+/* --- Reload --- */
+
+/* Answers those who have asked for it. Those who have done so while it was read are answered when it is read again. */
+static void answer_reload(struct server *server, const char *error, const char *text) {
+        struct client *client, *next;
+
+        for (client = TAILQ_FIRST(&server->clients); client; client = next) {
+                next = TAILQ_NEXT(client, link);
+                if (client->reload != CLIENT_RELOAD_READING)
                         continue;
-                r = live_pool_check(pool, run, &miss);
-                if (r < 0)
-                        return r;
-                if (r == 0 && (!fitting || pool_count(policy, POOL_IDLE)))
-                        fitting = pool;
-                if (fitting && pool_count(live_pool_policy(fitting), POOL_IDLE))
-                        break;
-                if (r == DECLINED && (!missing || nearness(&miss) > nearness(ret_miss))) {
-                        missing = pool;
-                        *ret_miss = miss;
-                }
-        }
-        if (!fitting && !missing) {
-                missing = server->pools[0];
-                ret_miss->reason = "pool";
-                snprintf(ret_miss->detail, sizeof(ret_miss->detail), "there is no pool \"%.100s\"", run->pool);
-        }
-        *ret_pool = fitting ? fitting : missing;
-        return fitting ? 0 : DECLINED;
-}
-
-/* The same, the client itself being looked at first. What is wrong with that counts for the first pool. */
-static int choose(const struct server *server, const struct client *client, const struct proto_run *run,
-                  struct live_pool **ret_pool, struct decline *ret_miss) {
-        int r = identity_check(server->identity, channel_fd(client->channel), &client->peer, run, ret_miss);
-
-        if (r == 0)
-                r = cgroups_check(server->cgroups, client->peer.pid, loop_now_usec(), ret_miss);
-        if (r == 0)
-                return choose_pool(server, run, ret_pool, ret_miss);
-        *ret_pool = server->pools[0];
-        return r;
-}
-
-/* Once a worker has the run, it and the client need nobody else. */
-static void serve_run(struct server *server, struct client *client, struct message *message,
-                      const struct proto_run *run, const struct wire_writer *payload) {
-        struct live_pool *pool;
-        struct decline miss;
-        int r;
-
-        r = choose(server, client, run, &pool, &miss);
-        if (r == 0)
-                r = live_pool_assign(pool, client->channel, payload, &message->fds, &miss);
-        if (r == 0) {
-                stats_hit(live_pool_stats(pool), loop_now_usec() - client->accepted_usec);
-                on_client_closed(client, server);
-        } else if (r > 0) {
-                stats_miss(live_pool_stats(pool), miss.reason);
-                refuse(server, client, run, miss.reason, miss.detail);
-        } else {
-                log_err("cannot serve a run: %s", strerror(-r));
-                refuse(server, client, run, "error", strerror(-r));
+                client->reload = CLIENT_RELOAD_NONE;
+                report_done(client, error, text);
+                client_finish(client);
         }
 }
 
-/* Does it say of its process what a process can be? What a peer sends must not cost a worker. */
-static bool is_sound(const struct proto_run *run, size_t n_fds) {
-        const size_t n_terminals = run->terminal == PROTO_TERMINAL_NONE ? 0 : 1;
+/* Returns what there is to say of it, a new string, or NULL for lack of memory, and all is as it was. */
+static char *apply(struct server *server, struct config *config) {
+        struct pools_changes changes;
+        char *text = NULL;
+        size_t n_text;
+        FILE *file = open_memstream(&text, &n_text);
 
-        if (run->terminal >= PROTO_N_TERMINALS || (run->terminal_numbers.count && !n_terminals) ||
-            (size_t)run->fd_numbers.count + n_terminals + PROTO_RUN_FD_FIRST != n_fds ||
-            run->limits.count != 2 * RLIM_NLIMITS || run->nice < 1 || run->nice > 40 || run->priority > 99 ||
-            run->io_priority > UINT16_MAX || (uint64_t)run->argv.count + run->env.count > MAX_STRINGS)
-                return false;
-        for (uint32_t i = 1; i < run->fd_numbers.count; i++)
-                if (wire_u64v_at(&run->fd_numbers, i) <= wire_u64v_at(&run->fd_numbers, i - 1))
-                        return false;
-        return true;
+        if (file && pools_configure(server->pools, config, &changes) == 0) {
+                fprintf(file, "%zu pools new, %zu renewed, %zu as they were, %zu gone", changes.n_new,
+                        changes.n_renewed, changes.n_kept, changes.n_removed);
+                config_print_restarts(file, "; it takes a restart of poold to change ", server->settings.config,
+                                      config);
+                log_init(config->log_level);
+                runs_reconfigured(server->runs);
+        }
+        if (file && fclose(file) != 0) {
+                free(text);
+                text = NULL;
+        }
+        return text;
 }
 
-/* Is @message a run that can be one? */
-static bool get_run(struct message *message, struct proto_run *ret_run) {
-        return proto_get_run(&message->payload, ret_run) == 0 && is_sound(ret_run, message->fds.n_fds);
+/* One line for each thing that is wrong. */
+static void log_refusal(const char *errors) {
+        log_err("not reloaded, all is as it was:");
+        while (*errors) {
+                const int length = (int)strcspn(errors, "\n");
+
+                log_err("%.*s", length, errors);
+                errors += length + (errors[length] == '\n');
+        }
 }
 
-static void handle_run(struct server *server, struct client *client, struct message *message) {
-        const struct wire_writer payload = {
-                .data = (uint8_t *)message->payload.at,
-                .n_bytes = (size_t)(message->payload.end - message->payload.at),
-        };
-        struct proto_run run;
+static void begin_reload(struct server *server);
 
-        if (!get_run(message, &run))
-                on_client_closed(client, server);
-        else if (server->draining)
-                refuse(server, client, &run, "stopping", "poold is stopping");
+static void on_loaded(struct config *config, const char *errors, void *data) {
+        struct server *server = data;
+        char *text = config && !server->draining ? apply(server, config) : NULL;
+
+        if (!errors && !text)
+                errors = server->draining ? "poold is stopping" : strerror(ENOMEM);
+        if (errors)
+                log_refusal(errors);
         else
-                serve_run(server, client, message, &run, &payload);
+                log_info("reloaded: %s", text);
+        systemd_notify(server->settings.systemd, "READY=1");
+        answer_reload(server, errors ? errors : "", text);
+        free(text);
+        config_unref(config);
+        if (server->reload_again)
+                begin_reload(server);
         take_turns(server);
 }
 
-/* --- Questions and orders --- */
+static const struct reload_events reload_events = { .loaded = on_loaded };
 
-static void handle_explain(struct server *server, struct client *client, struct message *message) {
-        _cleanup_writer_ struct wire_writer payload = { 0 };
-        struct decline miss;
-        struct live_pool *pool;
-        struct proto_run run;
+static void begin_reload(struct server *server) {
+        struct client *client;
         int r;
 
-        if (!get_run(message, &run)) {
-                on_client_closed(client, server);
+        server->reload_again = reload_is_reading(server->reload);
+        if (server->reload_again)
                 return;
-        }
-        r = choose(server, client, &run, &pool, &miss);
-        if (r == 0) {
-                miss = (struct decline){ .reason = "" }; /* another pool's */
-                r = live_pool_check_idle(pool, &miss);
-        }
-        if (r < 0) {
-                refuse(server, client, &run, "error", strerror(-r));
-                return;
-        }
-        proto_put_explained(&payload,
-                            &(struct proto_explained){
-                                    .pool = pool_name(live_pool_policy(pool)),
-                                    .reason = miss.reason,
-                                    .detail = miss.detail,
-                                    .python = miss.reason[0] ? python_for(server, &run) : live_pool_python(pool),
-                            });
-        client_send(client, PROTO_EXPLAINED, &payload, NULL);
-        client_finish(client);
+        TAILQ_FOREACH(client, &server->clients, link)
+        if (client->reload == CLIENT_RELOAD_ASKED)
+                client->reload = CLIENT_RELOAD_READING;
+        systemd_notify(server->settings.systemd, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, loop_now_usec());
+        r = reload_start(server->reload);
+        if (r < 0)
+                on_loaded(NULL, strerror(-r), server);
 }
+
+void server_reload(struct server *server) {
+        if (!server->draining)
+                begin_reload(server);
+}
+
+/* --- Questions and orders --- */
 
 static void handle_status(struct server *server, struct client *client, struct message *message) {
         _cleanup_writer_ struct wire_writer payload = { 0 };
         struct proto_status request;
 
         if (proto_get_status(&message->payload, &request) < 0) {
-                on_client_closed(client, server);
+                client_close(client);
                 return;
         }
         proto_put_status_head(&payload, &(struct proto_status_head){
@@ -244,9 +191,9 @@ static void handle_status(struct server *server, struct client *client, struct m
                                                 .state = server->draining ? "stopping" : "running",
                                         });
         client_send(client, PROTO_STATUS_HEAD, &payload, NULL);
-        for (size_t i = 0; i < server->n_pools; i++)
-                report_pool(client, server->pools[i]);
-        report_done(client, "");
+        for (size_t i = 0; i < pools_count(server->pools); i++)
+                report_pool(client, pools_at(server->pools, i));
+        report_done(client, "", "");
         client_finish(client);
 }
 
@@ -254,13 +201,25 @@ static void handle_stop(struct server *server, struct client *client, struct mes
         struct proto_stop request;
 
         if (proto_get_stop(&message->payload, &request) < 0) {
-                on_client_closed(client, server);
+                client_close(client);
                 return;
         }
         /* The connection stays open until we are gone: that is what the client waits for. */
-        report_done(client, "");
+        report_done(client, "", "");
         client_hold(client);
         server_drain(server, request.flags & PROTO_STOP_NOW);
+}
+
+static void handle_reload(struct server *server, struct client *client, struct message *message) {
+        struct proto_reload request;
+
+        if (proto_get_reload(&message->payload, &request) < 0) {
+                client_close(client);
+                return;
+        }
+        client->reload = CLIENT_RELOAD_ASKED;
+        client_hold(client);
+        server_reload(server);
 }
 
 static void on_client_request(struct client *client, struct message *message, void *data) {
@@ -268,19 +227,23 @@ static void on_client_request(struct client *client, struct message *message, vo
 
         switch (message->type) {
         case PROTO_RUN:
-                handle_run(server, client, message);
+                runs_serve(server->runs, client, message);
+                take_turns(server);
                 break;
         case PROTO_EXPLAIN:
-                handle_explain(server, client, message);
+                runs_explain(server->runs, client, message);
                 break;
         case PROTO_STATUS:
                 handle_status(server, client, message);
+                break;
+        case PROTO_RELOAD:
+                handle_reload(server, client, message);
                 break;
         case PROTO_STOP:
                 handle_stop(server, client, message);
                 break;
         default:
-                on_client_closed(client, server);
+                client_close(client);
         }
 }
 
@@ -302,8 +265,7 @@ static void add_client(struct server *server, int fd) {
                 fd_close(fd);
                 return;
         }
-        client = client_new(server->loop, fd,
-                            loop_now_usec() + server->settings.config->request_timeout_sec * SEC_USEC,
+        client = client_new(server->loop, fd, loop_now_usec() + config_of(server)->request_timeout_sec * SEC_USEC,
                             &client_events, server);
         if (!client) {
                 log_err("cannot take a client: out of memory");
@@ -345,120 +307,37 @@ static void on_accept_timer(void *data, unsigned events) {
                 loop_set_events(server->accept_source, LOOP_READ);
 }
 
-/* --- Pools --- */
-
-static uint32_t count_workers(const struct server *server, enum pool_worker_state state) {
-        uint32_t n = 0;
-
-        for (size_t i = 0; i < server->n_pools; i++)
-                n += pool_count(live_pool_policy(server->pools[i]), state);
-        return n;
-}
-
-static void tell_systemd(struct server *server) {
-        size_t n_ready = 0;
-
-        for (size_t i = 0; i < server->n_pools; i++)
-                n_ready += strcmp(pool_state_name(live_pool_policy(server->pools[i])), "ready") == 0 ? 1 : 0;
-        if (server->draining || n_ready == server->n_ready_told)
-                return;
-        server->n_ready_told = n_ready;
-        systemd_notify(server->settings.systemd, "STATUS=%zu of %zu pools ready", n_ready, server->n_pools);
-}
-
-/* Lets every pool do what is due, and ends the loop when there is nothing left to wait for. */
-static void take_turns(struct server *server) {
-        const uint32_t max_starting = server->settings.config->max_starting;
-        struct pool_machine *machine =
-                machine_look(server->machine, count_workers(server, POOL_BUSY), loop_now_usec());
-        uint64_t next_usec = LOOP_NEVER;
-
-        /* Those that have nothing get one first, so that none waits for another that takes long. */
-        for (size_t i = 0; i < server->n_pools; i++) {
-                const struct pool *policy = live_pool_policy(server->pools[i]);
-
-                if (!pool_count(policy, POOL_IDLE) && !pool_count(policy, POOL_STARTING) &&
-                    count_workers(server, POOL_STARTING) < max_starting)
-                        live_pool_turn(server->pools[i], machine, 1);
-        }
-        for (size_t i = 0; i < server->n_pools; i++) {
-                uint32_t n_starting = count_workers(server, POOL_STARTING);
-                uint32_t n_spawns = n_starting < max_starting ? max_starting - n_starting : 0;
-                uint64_t pool_usec = live_pool_turn(server->pools[i], machine, n_spawns);
-
-                next_usec = pool_usec < next_usec ? pool_usec : next_usec;
-        }
-        loop_set_deadline(server->pool_timer, next_usec);
-        tell_systemd(server);
-        if (server->draining && !count_workers(server, POOL_BUSY) && !count_workers(server, POOL_DYING))
-                loop_stop(server->loop);
-}
-
-static void on_pool_changed(void *data) {
-        take_turns(data);
-}
-
-static void on_pool_timer(void *data, unsigned events) {
-        (void)events;
-        take_turns(data);
-}
-
-/* What python3 is for a client without an activated environment: the first pool's interpreter that is of none. */
-static const struct interpreter *default_interpreter(const struct config *config) {
-        for (size_t i = 0; i < config->n_pools; i++)
-                if (!config->pools[i].python.is_environment)
-                        return &config->pools[i].python;
-        return NULL;
-}
-
-static int add_pool(struct server *server, const struct config_pool *config) {
-        const struct interpreter *of_default = default_interpreter(server->settings.config);
-        struct live_pool *pool = live_pool_new(&(struct live_pool_settings){
-                .loop = server->loop,
-                .config = config,
-                .programs = server->settings.programs,
-                .is_default = of_default && interpreter_is_same(&config->python, of_default),
-                .changed = on_pool_changed,
-                .data = server,
-        });
-
-        if (!pool)
-                return -ENOMEM;
-        server->pools[server->n_pools++] = pool;
-        return 0;
-}
-
 /* --- Life --- */
 
 static void on_drain_timer(void *data, unsigned events) {
         struct server *server = data;
 
         (void)events;
-        log_warn("leaving %u running scripts to finish alone", count_workers(server, POOL_BUSY));
+        log_warn("leaving %u running scripts to finish alone", pools_count_workers(server->pools, POOL_BUSY));
         loop_stop(server->loop);
 }
 
 static int set_up(struct server *server) {
-        int r;
+        const struct pools_settings pools_settings = {
+                .loop = server->loop,
+                .programs = server->settings.programs,
+                .changed = on_pools_changed,
+                .data = server,
+        };
+        struct pools_changes changes;
 
         server->accept_timer = loop_add_timer(server->loop, on_accept_timer, server);
-        server->pool_timer = loop_add_timer(server->loop, on_pool_timer, server);
         server->drain_timer = loop_add_timer(server->loop, on_drain_timer, server);
         server->accept_source =
                 loop_add_fd(server->loop, listener_fd(server->listener), LOOP_READ, on_listener, server);
-        server->identity = identity_new();
-        server->cgroups = cgroups_new("/sys/fs/cgroup");
-        server->machine = machine_new(server->loop, on_pool_changed, server);
-        server->pools = calloc(server->settings.config->n_pools, sizeof(struct live_pool *));
-        if (!server->accept_timer || !server->pool_timer || !server->drain_timer || !server->accept_source ||
-            !server->pools || !server->identity || !server->cgroups || !server->machine)
+        server->reload = reload_new(server->loop, server->settings.config_path, &reload_events, server);
+        server->pools = pools_new(&pools_settings);
+        if (server->pools)
+                server->runs = runs_new(server->loop, server->pools);
+        if (!server->accept_timer || !server->drain_timer || !server->accept_source || !server->reload ||
+            !server->runs)
                 return -ENOMEM;
-        for (size_t i = 0; i < server->settings.config->n_pools; i++) {
-                r = add_pool(server, &server->settings.config->pools[i]);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+        return pools_configure(server->pools, server->settings.config, &changes);
 }
 
 int server_new(struct loop *loop, const struct server_settings *settings, struct listener *listener,
@@ -489,39 +368,35 @@ int server_new(struct loop *loop, const struct server_settings *settings, struct
 struct server *server_free(struct server *server) {
         struct client *client;
 
-        while ((client = TAILQ_FIRST(&server->clients))) {
-                TAILQ_REMOVE(&server->clients, client, link);
-                client_free(client);
-        }
-        for (size_t i = 0; i < server->n_pools; i++)
-                live_pool_free(server->pools[i]);
-        free(server->pools);
+        while ((client = TAILQ_FIRST(&server->clients)))
+                on_client_closed(client, server);
+        reload_free(server->reload);
+        runs_free(server->runs);
+        pools_free(server->pools);
         loop_source_free(server->accept_source);
         loop_source_free(server->accept_timer);
-        loop_source_free(server->pool_timer);
         loop_source_free(server->drain_timer);
         listener_free(server->listener);
-        cgroups_free(server->cgroups);
-        machine_free(server->machine);
-        identity_free(server->identity);
         free(server);
         return NULL;
 }
 
 void server_drain(struct server *server, bool now) {
-        const uint32_t timeout_sec = server->settings.config->drain_timeout_sec;
+        const uint32_t timeout_sec = config_of(server)->drain_timeout_sec;
 
-        for (size_t i = 0; now && i < server->n_pools; i++)
-                live_pool_end_runs(server->pools[i]);
+        if (now)
+                pools_end_runs(server->pools);
         if (!server->draining) {
+                uint32_t n_runs = pools_count_workers(server->pools, POOL_BUSY);
+
                 server->draining = true;
-                log_info("stopping, %u scripts running", count_workers(server, POOL_BUSY));
+                log_info("stopping, %u scripts running", n_runs);
                 systemd_notify(server->settings.systemd, "STOPPING=1\nSTATUS=waiting for %u running scripts",
-                               count_workers(server, POOL_BUSY));
+                               n_runs);
                 server->accept_source = loop_source_free(server->accept_source);
                 server->listener = listener_free(server->listener);
-                for (size_t i = 0; i < server->n_pools; i++)
-                        live_pool_drain(server->pools[i]);
+                runs_drain(server->runs);
+                pools_drain(server->pools);
                 loop_set_deadline(server->drain_timer, loop_now_usec() + timeout_sec * SEC_USEC);
         }
         take_turns(server);

@@ -14,7 +14,8 @@
 struct server;
 
 struct server_settings {
-        const struct config *config;
+        struct config *config;
+        const char *config_path; /* as config_load() has it, to read it again */
         const struct programs *programs;
         const struct systemd *systemd;
 };
@@ -28,6 +29,9 @@ int server_new(struct loop *loop, const struct server_settings *settings, struct
 
 /* Leaves running scripts to themselves. Returns NULL. */
 struct server *server_free(struct server *server);
+
+/* Reads the configuration again. What is wrong with it is logged, and changes nothing. */
+void server_reload(struct server *server);
 
 /*
  * Stops listening at once, and the loop as soon as the running scripts have ended, or drain_timeout is over: they go

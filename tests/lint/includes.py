@@ -21,7 +21,10 @@ FOLDERS = {  # folder: the other folders that it may include
 
 SPINE = {  # module: what is directly below it; a module may include all that is below it
     "poold/main": ["poold/server", "poold/config"],
-    "poold/server": ["poold/report", "poold/live_pool", "poold/listener", "poold/machine"],
+    "poold/server": ["poold/report", "poold/runs", "poold/reload", "poold/listener"],
+    "poold/runs": ["poold/client", "poold/pools"],
+    "poold/pools": ["poold/live_pool", "poold/machine"],
+    "poold/reload": ["poold/config", "poold/loop"],
     "poold/report": ["poold/client", "poold/live_pool"],
     "poold/live_pool": ["poold/pool", "poold/worker", "poold/config"],
     "poold/client": ["poold/loop"],
@@ -50,6 +53,7 @@ SPINE = {  # module: what is directly below it; a module may include all that is
 
 PARTS = {  # a module that is a part of another one, and under its rules
     "poold/config_keys": "poold/config",
+    "poold/config_diff": "poold/config",
 }
 
 UNSEEN = [  # modules, and the system headers that they must not see, not even through another header

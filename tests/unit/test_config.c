@@ -165,21 +165,21 @@ static void test_defaults(void **state) {
         config = load(NULL);
         assert_null(config->file);
         assert_defaults(config);
-        config_free(config);
+        config_unref(config);
 
         config = load_text("");
         assert_defaults(config);
-        config_free(config);
+        config_unref(config);
 
         config = load_text("[poold]\n");
         assert_defaults(config);
-        config_free(config);
+        config_unref(config);
 
         unsetenv("XDG_RUNTIME_DIR");
         config = load(NULL);
         assert_true(strncmp(config->socket, "/tmp/poold-", 11) == 0);
-        config_free(config);
-        config_free(NULL);
+        config_unref(config);
+        config_unref(NULL);
 }
 
 static void test_every_key(void **state) {
@@ -217,7 +217,7 @@ static void test_every_key(void **state) {
         assert_strv(config->pools[0].modules, "numpy|torch|os.path|");
         assert_strv(config->pools[0].options, "-X|faulthandler|-IOO|-Xdev|");
         assert_strv(config->pools[0].env, "OMP_NUM_THREADS=4|_x1=%t ~ a;b = \"c\", d|EMPTY=|");
-        config_free(config);
+        config_unref(config);
 }
 
 static void test_lists(void **state) {
@@ -239,7 +239,7 @@ static void test_lists(void **state) {
         assert_strv(config->pools[0].modules, "torch|my_model.größe|_x|y|last|");
         snprintf(expected, sizeof(expected), "%s|%s/models|%s/%%|/lib|", folder, folder, folder);
         assert_strv(config->pools[0].path, expected);
-        config_free(config);
+        config_unref(config);
 }
 
 static void test_pools_in_order(void **state) {
@@ -259,7 +259,7 @@ static void test_pools_in_order(void **state) {
         assert_string_equal(config->pools[2].name, name);
         assert_int_equal(config->pools[2].size, 8);
         assert_pool_defaults(&config->pools[3], "empty");
-        config_free(config);
+        config_unref(config);
 }
 
 static void test_numbers(void **state) {
@@ -380,7 +380,7 @@ static void test_unfit_default_python(void **state) {
                       ":8: section [pool:c], key python: " DEFAULT "cannot be run: No such file or directory");
         assert_errors("[pool:a]\npython = /nonexistent\n",
                       ":2: section [pool:a], key python: '/nonexistent' cannot be run: No such file or directory");
-        config_free(load_text("[pool:a]\npython = " TEST_PYTHON "\n"));
+        config_unref(load_text("[pool:a]\npython = " TEST_PYTHON "\n"));
 
         assert_int_equal(symlink("/bin/true", POOLD_PYTHON), 0);
         assert_errors("[pool:a]\n", ":1: section [pool:a], key python: " DEFAULT "is no CPython 3.9 or later");
@@ -534,7 +534,7 @@ static void test_long_lines(void **state) {
         config = load_text(text);
         assert_int_equal(strlen(config->pools[0].env[0]), longest - 4);
         assert_true(config->pools[0].env[0][longest - 5] == '7');
-        config_free(config);
+        config_unref(config);
         free(text);
 
         assert_true(asprintf(&text, "[pool:a]\nenv.A=%0*d\nsize = x\n#%0*d", longest - 5, 7, 20000, 7) > 0);
@@ -577,7 +577,7 @@ static void assert_loads(const char *path, const char *file, unsigned size) {
 
         assert_string_equal(config->file, file);
         assert_int_equal(config->pools[0].size, size);
-        config_free(config);
+        config_unref(config);
 }
 
 /* From the last place to the first: each goes before those that are there already. */
@@ -668,7 +668,7 @@ static void test_sample_is_defaults(void **state) {
 
         (void)state;
         assert_defaults(config);
-        config_free(config);
+        config_unref(config);
         for (char *at = text; (at = strstr(at, "\n#")); at++)
                 if (at[2] != ' ' && at[2] != '\n' && strncmp(at + 2, "env.", 4) != 0)
                         at[1] = ' ';
@@ -678,7 +678,7 @@ static void test_sample_is_defaults(void **state) {
         assert_non_null(strstr(text, "\nsize = 2\n"));
         config = load_text(text);
         assert_defaults(config);
-        config_free(config);
+        config_unref(config);
         free(text);
 }
 
