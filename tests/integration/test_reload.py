@@ -1,0 +1,170 @@
+"""poolctl reload and SIGHUP: what changed is made anew beside what is there, and nothing is lost over it."""
+
+import os
+import signal
+
+import pytest
+
+import harness
+
+HOLD = "print(1, flush=True); input()"
+
+
+def reload(poold, ini):
+    poold.ini.write_text(ini)
+    return poold.ctl("reload")
+
+
+def expect_reloaded(poold, ini, said):
+    done = reload(poold, ini)
+    assert (done.returncode, done.stderr) == (0, b"") and said in done.stdout.decode(), done
+
+
+def modules_there(poold, *options):
+    return poold.run(*options, "-c", "import sys; print('json' in sys.modules, 'decimal' in sys.modules)").stdout.split()
+
+
+def test_unchanged_pool_keeps_its_workers(poold):
+    ini = "[pool:default]\nsize = 2\nmodules = json\n"
+    poold.start(ini)
+    workers = poold.workers("idle")
+    expect_reloaded(poold, ini, "0 pools new, 0 renewed, 1 as they were, 0 gone")
+    expect_reloaded(poold, ini + "[pool:other]\nsize = 1\n", "1 pools new, 0 renewed, 1 as they were, 0 gone")
+    poold.wait_idle("other")
+    assert poold.workers("idle") == workers
+
+
+def test_changed_pool_warms_beside_the_old_one(poold, tmp_path):
+    (tmp_path / "slow.py").write_text(f"import os\nopen({str(tmp_path / 'gate')!r}).read()\n")
+    os.mkfifo(tmp_path / "gate")
+    poold.start("[pool:default]\nsize = 2\nmodules = json\n")
+    old = poold.workers("idle")
+    expect_reloaded(poold, f"[pool:default]\nsize = 1\nmodules = decimal, slow\npath = {tmp_path}\n",
+                    "0 pools new, 1 renewed, 0 as they were, 0 gone")
+    assert modules_there(poold) == [b"True", b"False"]  # served while the new generation warms up
+    (tmp_path / "gate").write_text("")  # returns when its worker has opened the other end
+    harness.eventually("the old generation to be gone", lambda: not set(old) & set(
+        worker["pid"] for pool in poold.status()["pools"] for worker in pool["workers"]))
+    harness.eventually("one pool to be left", lambda: len(poold.status()["pools"]) == 1)
+    poold.wait_idle()
+    ran = poold.popen("-c", "import sys; print('decimal' in sys.modules)")
+    assert ran.communicate(timeout=harness.DEADLINE)[0] == "True\n"
+    with open(tmp_path / "gate", "w"):  # for the one that replaces it
+        pass
+
+
+def test_new_generation_that_fails_leaves_the_old_one(poold):
+    poold.start("[pool:default]\nsize = 1\nmodules = json\n")
+    expect_reloaded(poold, "[pool:default]\nsize = 1\nmodules = decimal, there_is_no_such\n", "1 renewed")
+    harness.eventually("the new one to fail", lambda: poold.pool()["state"] == "degraded")
+    for _ in range(2):
+        harness.eventually("an old worker", lambda: any(pool["idle"] for pool in poold.status()["pools"]))
+        assert modules_there(poold) == [b"True", b"False"]
+    expect_reloaded(poold, "[pool:default]\nsize = 1\nmodules = decimal\n", "1 renewed")
+    harness.eventually("the third to take over", lambda: len(poold.status()["pools"]) == 1)
+    poold.wait_idle()
+    assert modules_there(poold) == [b"False", b"True"]
+
+
+def test_back_again(poold):
+    """What is taken back before the new generation has come up keeps the workers it had."""
+    ini = "[pool:default]\nsize = 1\n"
+    poold.start(ini)
+    workers = poold.workers("idle")
+    expect_reloaded(poold, ini + "modules = there_is_no_such\n", "1 renewed")
+    expect_reloaded(poold, ini, "1 as they were")
+    harness.eventually("one pool to be left", lambda: len(poold.status()["pools"]) == 1)
+    assert poold.workers("idle") == workers
+
+
+def test_running_scripts_are_not_touched(poold):
+    poold.start("[pool:default]\nsize = 1\n[pool:doomed]\nsize = 1\n")
+    runs = [poold.popen("-c", HOLD), poold.popen("--pool", "doomed", "-c", HOLD)]
+    assert all(run.stdout.readline() for run in runs)
+    expect_reloaded(poold, "[pool:default]\nsize = 1\nmodules = json\n", "1 renewed, 0 as they were, 1 gone")
+    for run in runs:
+        assert run.communicate("\n", timeout=harness.DEADLINE) == ("", "") and run.returncode == 0
+    harness.eventually("the pools of before to be gone", lambda: len(poold.status()["pools"]) == 1)
+    assert b"no pool" in poold.run("--pool", "doomed", "-c", "").stderr
+
+
+@pytest.mark.parametrize("ini, wrong", [
+    ("[pool:default]\nsize = many\n", ":2: section [pool:default], key size: 'many' is not"),
+    ("[pool:default]\npython = /nonexistent/python\n", "/nonexistent/python"),
+])
+def test_bad_file_changes_nothing(poold, ini, wrong):
+    poold.start("[pool:default]\nsize = 1\n")
+    workers = poold.workers("idle")
+    done = reload(poold, ini)
+    assert done.returncode == 1 and done.stdout == b"" and wrong in done.stderr.decode()
+    assert wrong in poold.log
+    assert poold.workers("idle") == workers and poold.pool()["size"] == 1
+
+
+def test_sizes_apply_to_the_workers_there_are(poold):
+    poold.start("[pool:default]\nsize = 3\n")
+    before = poold.workers("idle")
+    expect_reloaded(poold, "[pool:default]\nsize = 1\n", "1 as they were")
+    left = harness.eventually("two to go", lambda: len(poold.workers("idle")) == 1 and poold.workers("idle"))
+    assert left[0] in before
+    expect_reloaded(poold, "[pool:default]\nsize = 2\n", "1 as they were")
+    assert left[0] in harness.eventually("one to come", lambda: poold.wait_idle(count=2) and poold.workers("idle"))
+
+
+def test_keys_that_need_a_restart_are_named(poold):
+    poold.start("[pool:default]\nsize = 1\n")
+    ini = f"[poold]\nsocket = {poold.runtime}/other.sock\n[pool:default]\nsize = 1\n"
+    for _ in range(2):
+        expect_reloaded(poold, ini, "it takes a restart of poold to change socket")
+    assert poold.run("-c", "print(1)").stdout == b"1\n"
+
+
+def test_sighup(poold):
+    poold.start("[pool:default]\nsize = 1\n")
+    poold.ini.write_text("[poold]\nlog_level = debug\n[pool:default]\nsize = 2\n")
+    os.kill(poold.pid, signal.SIGHUP)
+    poold.wait_idle(count=2)
+    assert "reloaded: " in poold.log
+    poold.ini.write_text("nonsense")
+    os.kill(poold.pid, signal.SIGHUP)
+    poold.wait_log("not reloaded")
+    assert poold.pool()["size"] == 2
+
+
+def test_a_slow_interpreter_keeps_nobody_waiting(poold, tmp_path):
+    """What a `python` is has to be asked of itself, which may take long."""
+    gate, slow = tmp_path / "gate", tmp_path / "python"
+    os.mkfifo(gate)
+    slow.write_text(f"#!/bin/sh\nread line <{gate}\nexec {harness.PYTHON} \"$@\"\n")
+    slow.chmod(0o755)
+    poold.start("[pool:default]\nsize = 1\n")
+    poold.ini.write_text(f"[pool:default]\nsize = 1\n[pool:slow]\nsize = 0\npython = {slow}\n")
+    os.kill(poold.pid, signal.SIGHUP)
+    with open(gate, "w") as opened:  # it is being asked
+        assert poold.run("-c", "print(1)").stdout == b"1\n"
+        assert "not reloaded" not in poold.log
+        opened.write("\n")
+    poold.wait_log("only starts another python")  # and that was its answer
+
+
+def test_waiting_runs_get_a_worker_of_the_new_generation(poold):
+    ini = "[pool:default]\nsize = 1\nmax_workers = 1\non_empty = wait\n"
+    poold.start(ini)
+    first = poold.popen("-c", HOLD)
+    assert first.stdout.readline()
+    second = poold.popen("-c", "import sys; print('decimal' in sys.modules)")
+    harness.eventually("it to wait", lambda: poold.pool()["waiting"] == 1)
+    expect_reloaded(poold, ini + "modules = decimal\n", "1 renewed")
+    assert second.communicate(timeout=harness.DEADLINE) == ("True\n", "") and second.returncode == 0
+    assert first.communicate("\n", timeout=harness.DEADLINE) == ("", "")
+
+
+def test_many_reloads(poold):
+    poold.start("[pool:default]\nsize = 1\n")
+    for i in range(20):
+        poold.ini.write_text(f"[pool:default]\nsize = 1\nenv.X = {i}\n")
+        os.kill(poold.pid, signal.SIGHUP)
+        assert poold.ctl("reload").returncode == 0
+    harness.eventually("one pool to be left", lambda: len(poold.status()["pools"]) == 1)
+    poold.wait_idle()
+    assert poold.run("-c", "print(1)").stdout == b"1\n"
