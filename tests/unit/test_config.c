@@ -538,10 +538,11 @@ static void test_long_lines(void **state) {
         free(text);
 
         assert_true(asprintf(&text, "[pool:a]\nenv.A=%0*d\nsize = x\n#%0*d", longest - 5, 7, 20000, 7) > 0);
-        assert_true(asprintf(&expected,
-                             ":2: section [pool:a], key env.A: the line is longer than %d bytes\n"
-                             ":3: section [pool:a], key size: 'x' is not auto, or a whole number between 0 and 1024",
-                             longest) > 0);
+        assert_true(
+                asprintf(&expected,
+                         ":2: section [pool:a], key env.A: the line is longer than %d bytes\n"
+                         ":3: section [pool:a], key size: 'x' is not auto, or a whole number between 0 and 1024",
+                         longest) > 0);
         assert_errors(text, expected);
         free(text);
         free(expected);
@@ -682,6 +683,88 @@ static void test_sample_is_defaults(void **state) {
         free(text);
 }
 
+static void test_sizes_and_choices(void **state) {
+        struct config *config;
+
+        (void)state;
+        config = load_text("[poold]\n"
+                           "metrics = [::1]:9464\n"
+                           "[pool:a]\n"
+                           "size = auto\n"
+                           "min_idle = 0\n"
+                           "max_idle = 64\n"
+                           "on_empty = wait\n"
+                           "on_module_error = warn\n"
+                           "memory_max = 3G\n"
+                           "env_sensitive = FOO_*, BAR\n"
+                           "[pool:b]\n"
+                           "memory_max = 18446744073709551615\n");
+        assert_string_equal(config->metrics, "[::1]:9464");
+        assert_int_equal(config->pools[0].size, CONFIG_SIZE_AUTO);
+        assert_int_equal(config->pools[0].min_idle, 0);
+        assert_int_equal(config->pools[0].max_idle, 64);
+        assert_int_equal(config->pools[0].on_empty, CONFIG_ON_EMPTY_WAIT);
+        assert_int_equal(config->pools[0].on_module_error, CONFIG_ON_MODULE_ERROR_WARN);
+        assert_int_equal(config->pools[0].memory_max_bytes, UINT64_C(3) << 30);
+        assert_strv(config->pools[0].env_sensitive, "FOO_*|BAR|");
+        assert_int_equal(config->pools[1].memory_max_bytes, UINT64_MAX);
+        assert_int_equal(config->pools[1].on_empty, CONFIG_ON_EMPTY_FALLBACK);
+        config_unref(config);
+
+        assert_errors(
+                "[poold]\n"
+                "metrics = 0.0.0.0:9464\n"
+                "[pool:a]\n"
+                "on_empty = panic\n"
+                "memory_max = 18446744073709551616\n"
+                "env_sensitive = A*B\n"
+                "[pool:b]\n"
+                "memory_max = 16777216T\n"
+                "[pool:c]\n"
+                "size = auto\n"
+                "min_idle = 9\n"
+                "[pool:d]\n"
+                "size = auto\n"
+                "max_workers = 7\n",
+                ":2: section [poold], key metrics: '0.0.0.0:9464' is not unix: and an absolute path as above, "
+                "or a loopback address and a port, such as 127.0.0.1:9464\n"
+                ":4: section [pool:a], key on_empty: 'panic' is not fallback, wait or fail\n"
+                ":5: section [pool:a], key memory_max: '18446744073709551616' is not a whole number of bytes, "
+                "or of K, M, G or T, such as 512M\n"
+                ":6: section [pool:a], key env_sensitive: 'A*B' is not the name of an environment variable\n"
+                ":8: section [pool:b], key memory_max: '16777216T' is not a whole number of bytes, "
+                "or of K, M, G or T, such as 512M\n"
+                ":11: section [pool:c], key min_idle: 9 is more than max_idle, which is 8\n"
+                ":14: section [pool:d], key max_workers: 7 is less than max_idle, which is 8");
+}
+
+/* What a change of one key of a pool means for its workers. */
+static void test_same_workers(void **state) {
+        static const struct {
+                const char *line;
+                bool same;
+        } changes[] = {
+                { "size = 3", true },          { "max_age = 9", true },      { "on_empty = fail", true },
+                { "env_sensitive = X", true }, { "modules = json", false },  { "path = /tmp", false },
+                { "options = -O", false },     { "env.X = 1", false },       { "nice = 3", false },
+                { "memory_max = 1", false },   { "run_timeout = 1", false },
+        };
+        struct config *before = load_text("[pool:a]\n");
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+                struct config *after;
+                char text[64];
+
+                snprintf(text, sizeof(text), "[pool:a]\n%s\n", changes[i].line);
+                after = load_text(text);
+                assert_int_equal(config_pool_same_workers(&before->pools[0], &after->pools[0]), changes[i].same);
+                assert_true(config_pool_same_workers(&after->pools[0], &after->pools[0]));
+                config_unref(after);
+        }
+        config_unref(before);
+}
+
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_defaults, set_up, tear_down),
@@ -690,6 +773,8 @@ int main(int argc, char **argv) {
                 cmocka_unit_test_setup_teardown(test_pools_in_order, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_numbers, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_size_and_max_workers, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_sizes_and_choices, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_same_workers, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_bad_lists, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_bad_options, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_bad_paths, set_up, tear_down),
