@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "refill.h"
+
 struct pool;
 
 enum pool_worker_state {
@@ -49,16 +51,6 @@ struct pool_settings {
         uint32_t max_age_sec; /* idle workers older than this are replaced; 0: none is for its age */
 };
 
-/* What a pool has to know of the machine it is on, as of now. */
-struct pool_machine {
-        uint32_t n_cpus;                   /* that we may use, at least 1 */
-        uint32_t n_runs;                   /* that go on, of all pools together */
-        uint64_t memory_tight_until_usec;  /* until then idle workers are given back */
-        uint64_t memory_scarce_until_usec; /* until then none is started to be idle */
-        /* Is a CPU idle? If so it is taken, and not idle for the next one who asks. */
-        bool (*take_idle_cpu)(struct pool_machine *machine, uint64_t now_usec);
-};
-
 /* A positive result of pool_take(): there is no idle worker. */
 #define POOL_EMPTY 1
 
@@ -85,15 +77,17 @@ void pool_remove(struct pool_worker *worker, const char *error, uint64_t now_use
 /* Takes the worker that has been idle longest: now busy. Returns 0, or POOL_EMPTY and no worker. */
 int pool_take(struct pool *pool, uint64_t now_usec, struct pool_worker **ret_worker);
 
-/* A run that fits came, and no worker was idle. It is demand all the same. */
+/* A run that fits gets no worker, since none is idle, or was while it waited. It is demand all the same. */
 void pool_note_miss(struct pool *pool, uint64_t now_usec);
 
-/* So many runs wait for a worker. Those are started for them beyond the pool's size, and without delay. */
+/*
+ * So many runs wait for a worker. Those are started for them beyond the pool's size, and without delay.
+ */
 void pool_set_waiting(struct pool *pool, uint32_t n_waiting);
 
 /*
- * When a worker can be expected that is not idle yet, for a run with @n_ahead others waiting before it; UINT64_MAX: who
- * knows.
+ * When a worker that is starting can be expected to be idle, for a run with @n_ahead others waiting before it. That may be
+ * past, if it takes longer than those before it. UINT64_MAX: none is starting for it, or how long that takes is not known.
  */
 uint64_t pool_expected_usec(const struct pool *pool, uint32_t n_ahead);
 
@@ -120,12 +114,12 @@ const char *pool_name(const struct pool *pool);
 const char *pool_state_name(const struct pool *pool);
 bool pool_is_failing(const struct pool *pool);
 bool pool_is_draining(const struct pool *pool);
-/* How many workers it wants idle at present. */
+/* How many workers it wants idle at present, not counting those that runs wait for. */
 uint32_t pool_size(const struct pool *pool);
 uint32_t pool_count(const struct pool *pool, enum pool_worker_state state);
 /* Those in one state, in the order in which they entered it. */
 const struct pool_worker_list *pool_workers(const struct pool *pool, enum pool_worker_state state);
-/* From spawn to ready, the last worker's; 0 as long as there was none. */
+/* From spawn to ready, the median of the last few workers; 0 as long as there was none. */
 uint32_t pool_warmup_ms(const struct pool *pool);
 /* How many starts have failed so far. */
 uint64_t pool_failed_starts(const struct pool *pool);

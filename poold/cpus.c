@@ -1,0 +1,115 @@
+#include "cpus.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/fd.h"
+
+#define MSEC_USEC UINT64_C(1000)
+#define LEAST_WINDOW_USEC (45 * MSEC_USEC) /* the kernel counts hundredths of a second */
+#define MOST_WINDOW_USEC (2000 * MSEC_USEC)
+#define LINES_BYTES (256 << 10) /* of those about CPUs, which come first */
+
+struct cpus {
+        const char *stat_path;
+        cpu_set_t ours;
+        uint64_t ticks_usec;
+        uint64_t looked_usec; /* 0: never */
+        uint64_t idle_ticks;  /* then */
+        uint32_t n_idle;
+};
+
+struct cpus *cpus_new(const char *stat_path) {
+        struct cpus *cpus = calloc(1, sizeof(*cpus));
+        long ticks = sysconf(_SC_CLK_TCK);
+
+        if (!cpus)
+                return NULL;
+        cpus->stat_path = stat_path;
+        cpus->ticks_usec = UINT64_C(1000000) / (uint64_t)(ticks > 0 ? ticks : 100);
+        if (sched_getaffinity(0, sizeof(cpus->ours), &cpus->ours) < 0)
+                memset(&cpus->ours, 0xff, sizeof(cpus->ours)); /* more than CPU_SETSIZE of them */
+        return cpus;
+}
+
+struct cpus *cpus_free(struct cpus *cpus) {
+        free(cpus);
+        return NULL;
+}
+
+uint32_t cpus_count(const struct cpus *cpus) {
+        int n = CPU_COUNT(&cpus->ours);
+        long n_online = sysconf(_SC_NPROCESSORS_ONLN);
+
+        if (n_online > 0 && n > n_online)
+                n = (int)n_online;
+        return n > 0 ? (uint32_t)n : 1;
+}
+
+/* "cpuN user nice system idle iowait ...": adds up idle and iowait of the CPUs that are ours. */
+static uint64_t add_up(const struct cpus *cpus, const char *text) {
+        uint64_t sum = 0;
+
+        for (const char *line = text; strncmp(line, "cpu", 3) == 0;
+             line += strcspn(line, "\n"), line += *line == '\n') {
+                unsigned long long idle, iowait;
+                unsigned cpu;
+
+                if (sscanf(line, "cpu%u %*u %*u %*u %llu %llu", &cpu, &idle, &iowait) == 3 && cpu < CPU_SETSIZE &&
+                    CPU_ISSET(cpu, &cpus->ours))
+                        sum += idle + iowait;
+        }
+        return sum;
+}
+
+/* Returns false if it cannot be read. */
+static bool look(const struct cpus *cpus, uint64_t *ret_idle_ticks) {
+        _cleanup_fd_ int fd = open(cpus->stat_path, O_RDONLY | O_CLOEXEC);
+        size_t n_text = 0;
+        ssize_t n = 1;
+        char *text;
+
+        if (fd < 0)
+                return false;
+        text = malloc(LINES_BYTES + 1);
+        if (!text)
+                return false;
+        while (n > 0 && n_text < LINES_BYTES) {
+                n = read(fd, text + n_text, LINES_BYTES - n_text);
+                n_text += n > 0 ? (size_t)n : 0;
+        }
+        text[n_text] = '\0';
+        *ret_idle_ticks = add_up(cpus, text);
+        free(text);
+        return n_text > 0;
+}
+
+/* How many were idle since the last look, all their idle time added up; 0 if that is too long ago. */
+static uint32_t count_idle(const struct cpus *cpus, uint64_t idle_ticks, uint64_t now_usec) {
+        const uint64_t window_usec = now_usec - cpus->looked_usec;
+
+        if (!cpus->looked_usec || window_usec > MOST_WINDOW_USEC || idle_ticks < cpus->idle_ticks)
+                return 0;
+        /* Ticks are coarse: most of one counts as one. */
+        return (uint32_t)(((idle_ticks - cpus->idle_ticks) * cpus->ticks_usec + window_usec / 5) / window_usec);
+}
+
+bool cpus_take_idle(struct cpus *cpus, uint64_t now_usec) {
+        uint64_t idle_ticks;
+
+        if (!cpus->looked_usec || now_usec - cpus->looked_usec >= LEAST_WINDOW_USEC) {
+                if (!look(cpus, &idle_ticks))
+                        return false;
+                cpus->n_idle = count_idle(cpus, idle_ticks, now_usec);
+                cpus->looked_usec = now_usec;
+                cpus->idle_ticks = idle_ticks;
+        }
+        if (!cpus->n_idle)
+                return false;
+        cpus->n_idle--;
+        return true;
+}
