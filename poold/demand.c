@@ -6,7 +6,7 @@
 #define SEC_USEC UINT64_C(1000000)
 
 /* How long a spare is kept after it was of use: so many times what it costs to make, within these bounds. */
-#define KEEP_WARMUPS 300
+#define KEEP_WARMUPS 600
 #define KEEP_LEAST_USEC (10 * SEC_USEC)
 #define KEEP_MOST_USEC (900 * SEC_USEC)
 
