@@ -264,8 +264,8 @@ static const struct policy {
         { "8", 8, 8, false, 0 },
         { "16", 16, 16, false, 0 },
         { "auto, 1 to 8", 1, 8, true, 0.8 }, /* most bursts are larger */
-        { "auto, 0 to 16", 0, 16, true, 0.5 },
-        { "auto, 0 to 32", 0, 32, true, 0.5 },
+        { "auto, 0 to 16", 0, 16, true, 0.67 },
+        { "auto, 0 to 32", 0, 32, true, 0.67 },
 };
 #define N_POLICIES (sizeof(policies) / sizeof(policies[0]))
 
