@@ -42,6 +42,7 @@
  *
  * Exactly one side starts the script. RUN carries an eventfd(2) with the count 1, the claim: the worker reads it
  * before it starts, the client reads it before it gives up waiting, after PROTO_REPLY_MS. Whoever got the 1 has the run.
+ * A client whose connection ends before that takes the claim back, and may ask again with another one.
  */
 
 #include <stdint.h>

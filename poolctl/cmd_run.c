@@ -13,27 +13,41 @@
 #include "run_options.h"
 #include "say.h"
 
-/* poold or a worker has the run to the end. Results as of relay_run(). */
-static int run_warm(struct context *context, const struct run_options *options, char **args, int *ret_wait_status,
-                    uint64_t *ret_signals, struct miss *ret_miss) {
-        struct relay_request request = { .pool = run_options_pool(options), .verbose = options->verbose };
+#define MAX_TRIES 3 /* if workers end before the start, as by somebody's kill; then python3 has it */
+
+/* poold or a worker has the run to the end, if none of them is lost before. Results as of relay_run(). */
+static int try_warm(struct context *context, const struct run_options *options, struct relay_request *request,
+                    int *ret_wait_status, uint64_t *signals, struct miss *ret_miss) {
         struct channel *channel = NULL;
-        char *argv_copy = NULL, *env_copy = NULL;
         int r;
 
         r = connect_poold(&channel, ret_miss);
-        if (r == 0 && (wire_strv_from_array(args, &request.argv, &argv_copy) < 0 ||
-                       wire_strv_from_array(environ, &request.env, &env_copy) < 0))
-                r = miss_set(ret_miss, "memory", "out of memory");
         if (r == 0)
-                r = proxy_new(options->tty, context, &request.proxy, ret_miss);
+                r = proxy_new(options->tty, context, &request->proxy, ret_miss);
         if (r == 0)
-                r = relay_run(context, channel, &request, ret_wait_status, ret_signals, ret_miss);
-        proxy_free(request.proxy);
-        free(argv_copy);
-        free(env_copy);
+                r = relay_run(context, channel, request, ret_wait_status, signals, ret_miss);
+        request->proxy = proxy_free(request->proxy);
         channel_free(channel);
         return r;
+}
+
+/* The same, a run that was lost before its start being given to another worker. Returns 0, MISS or negative errno. */
+static int run_warm(struct context *context, const struct run_options *options, char **args, int *ret_wait_status,
+                    uint64_t *signals, struct miss *ret_miss) {
+        struct relay_request request = { .pool = run_options_pool(options), .verbose = options->verbose };
+        char *argv_copy = NULL, *env_copy = NULL;
+        int r = RELAY_LOST;
+
+        if (wire_strv_from_array(args, &request.argv, &argv_copy) < 0 ||
+            wire_strv_from_array(environ, &request.env, &env_copy) < 0)
+                r = miss_set(ret_miss, "memory", "out of memory");
+        for (int n_tries = 0; r == RELAY_LOST && n_tries < MAX_TRIES; n_tries++) {
+                miss_fini(ret_miss);
+                r = try_warm(context, options, &request, ret_wait_status, signals, ret_miss);
+        }
+        free(argv_copy);
+        free(env_copy);
+        return r == RELAY_LOST ? MISS : r;
 }
 
 static int fall_back(const struct run_options *options, const struct miss *miss, char **args) {

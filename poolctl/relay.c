@@ -59,9 +59,9 @@ struct relay {
         struct miss *miss;
 };
 
-/* The positive result, beside MISS, of what moves a relay on; 0 means that there is more to wait for. */
+/* The positive result, beside MISS and RELAY_LOST, of what moves a relay on; 0 means that there is more to wait for. */
 enum {
-        RELAY_ENDED = 2, /* wait_status says how */
+        RELAY_ENDED = 3, /* wait_status says how */
 };
 
 static void relay_enter(struct relay *relay, enum phase phase, int64_t after_usec) {
@@ -187,7 +187,8 @@ static int relay_on_hangup(struct relay *relay, int error) {
                         return miss_set(relay->miss, "protocol", "poold does not speak poolctl's protocol");
                 if (error == -EPROTONOSUPPORT)
                         return miss_set(relay->miss, "version", "poold is of another version");
-                return miss_set(relay->miss, "lost", "poold closed the connection; its log may say why");
+                miss_set(relay->miss, "lost", "poold closed the connection; its log may say why");
+                return RELAY_LOST;
         }
         return relay->keeper ? 0 : -ENODATA; /* it was started by somebody whom we were not told of */
 }
@@ -229,8 +230,10 @@ static int relay_on_gone(struct relay *relay, int wait_status) {
                 r = relay_on_readable(relay);
         if (r)
                 return r;
-        if (relay_take_claim(relay))
-                return miss_set(relay->miss, "worker", "the worker ended before it started the script");
+        if (relay_take_claim(relay)) {
+                miss_set(relay->miss, "worker", "the worker ended before it started the script");
+                return RELAY_LOST;
+        }
         relay->wait_status = wait_status;
         return RELAY_ENDED;
 }
@@ -404,7 +407,7 @@ static int relay_send(struct relay *relay, const struct relay_request *request) 
 }
 
 int relay_run(struct context *context, struct channel *channel, const struct relay_request *request,
-              int *ret_wait_status, uint64_t *ret_signals, struct miss *ret_miss) {
+              int *ret_wait_status, uint64_t *signals, struct miss *ret_miss) {
         const uint64_t all_signals = UINT64_MAX;
         _cleanup_fd_ int claim_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
         _cleanup_fd_ int signal_fd =
@@ -419,6 +422,7 @@ int relay_run(struct context *context, struct channel *channel, const struct rel
                 .reply_ms = PROTO_REPLY_MS,
                 .connected = true,
                 .verbose = request->verbose,
+                .held = *signals,
                 .miss = ret_miss,
         };
         int r;
@@ -435,6 +439,6 @@ int relay_run(struct context *context, struct channel *channel, const struct rel
         channel_free(relay.keeper);
         fd_close(relay.worker.pidfd);
         *ret_wait_status = relay.wait_status;
-        *ret_signals = relay.held;
+        *signals = relay.held;
         return r == RELAY_ENDED ? 0 : r;
 }

@@ -19,13 +19,19 @@ struct relay_request {
         struct proxy *proxy; /* NULL: the script has no terminal */
 };
 
+/* The positive result beside MISS. */
+enum {
+        RELAY_LOST = 2,
+};
+
 /*
- * Has a run served over @channel (borrowed). @context is what context_collect() found.
+ * Has a run served over @channel (borrowed). @context is what context_collect() found. *@signals are those that came
+ * before, and then those that nobody was given.
  * Returns
- *   0      the run is over; *ret_wait_status says how
- *   MISS   nothing was started, and poold will not start it later; *ret_miss says why. *ret_signals are the
- *          signals that came meanwhile, to be raised again
- *   -errno it was started, but its end cannot be known
+ *   0          the run is over; *ret_wait_status says how
+ *   MISS       nothing was started, and poold will not start it later; *ret_miss says why
+ *   RELAY_LOST the same, since the worker or poold has ended: it may be asked for again, over another channel
+ *   -errno     it was started, but its end cannot be known
  */
 int relay_run(struct context *context, struct channel *channel, const struct relay_request *request,
-              int *ret_wait_status, uint64_t *ret_signals, struct miss *ret_miss);
+              int *ret_wait_status, uint64_t *signals, struct miss *ret_miss);

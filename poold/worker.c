@@ -160,9 +160,16 @@ static int read_control(struct worker *worker) {
         return CHANNEL_EOF;
 }
 
+/* It has ended with the run still in its socket: the client will ask again, so that this was no hit. */
+static void lose_run(struct worker *worker) {
+        log_warn("worker pid=%d ended before it took its run, which goes to another", worker_pid(worker));
+        worker->events->declined(&(struct proto_declined){ .reason = "worker" }, worker->data);
+}
+
 void worker_listen(struct worker *worker) {
-        if (worker->control)
-                read_control(worker);
+        /* A reset says that not all was read of what we have sent, unix(7). */
+        if (read_control(worker) == -ECONNRESET && worker->assigned)
+                lose_run(worker);
 }
 
 static void on_control(void *data, unsigned events) {
@@ -184,10 +191,13 @@ static void on_control(void *data, unsigned events) {
         /* It has gone or speaks nonsense. A run may have closed its end and go on, all else has to end. */
         if (r < 0)
                 log_warn("worker pid=%d control socket: %s", worker_pid(worker), strerror(-r));
-        if (worker->assigned)
+        if (worker->assigned) {
                 close_control(worker);
-        else
+                if (r < 0)
+                        lose_run(worker);
+        } else {
                 worker_dismiss(worker);
+        }
 }
 
 static void on_process(void *data, unsigned events) {
@@ -195,7 +205,7 @@ static void on_process(void *data, unsigned events) {
         siginfo_t info = { 0 };
 
         (void)events;
-        read_control(worker); /* its last words come before its end */
+        worker_listen(worker); /* its last words come before its end */
         if (waitid(P_PIDFD, (id_t)worker->keeper_fd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
                 return;
         worker->events->gone(end_wait_status(&info), worker->data);

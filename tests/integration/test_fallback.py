@@ -83,21 +83,22 @@ def test_no_poold_reads_stdin(poold):
     assert poold.ctl("run", "-", "a", input=b"import sys; print(sys.argv, sys.stdin.read())").stdout == b"['-', 'a'] \n"
 
 
-@pytest.mark.parametrize("answer, why", [
-    (refusal("version"), "poold 99"),
-    (refusal("version", version=99), "poold 99"),
-    (HEADER.pack(MAGIC, 99, 4, 4, 0, 0) + b"\1\0\0\0", None),
-    (HEADER.pack(MAGIC, 1, 5, 0xFFFFFFFF, 0, 0), None),
-    (refusal("version")[:-5], None),
-    (b"HTTP/1.1 400 Bad Request\r\n\r\n", None),
-    (b"", None),
-    (None, None),
+@pytest.mark.parametrize("answer, why, n_tries", [
+    (refusal("version"), "poold 99", 1),
+    (refusal("version", version=99), "poold 99", 1),
+    (HEADER.pack(MAGIC, 99, 4, 4, 0, 0) + b"\1\0\0\0", None, 1),
+    (HEADER.pack(MAGIC, 1, 5, 0xFFFFFFFF, 0, 0), None, 1),
+    (refusal("version")[:-5], None, 3),
+    (b"HTTP/1.1 400 Bad Request\r\n\r\n", None, 1),
+    (b"", None, 3),
+    (None, None, 3),
 ], ids=["refuses", "refuses-newer", "newer", "oversized", "truncated", "garbage", "empty", "hangs-up"])
-def test_another_server(poold, answer, why):
+def test_another_server(poold, answer, why, n_tries):
+    """One that hangs up may be a poold or worker that has just died, so it is asked again."""
     server = FakeServer(poold.socket, answer)
     try:
         expect_fallback(poold, why)
-        assert server.served == 3
+        assert server.served == 3 * n_tries
     finally:
         server.close()
 
