@@ -126,7 +126,7 @@ def test_degraded_pool_makes_nobody_wait(poold):
 
 def test_poold_ends_while_runs_wait(poold):
     poold.start(ONE + "on_empty = wait\n")
-    for number, why in ((signal.SIGTERM, "poold is stopping"), (signal.SIGKILL, "poold closed the connection")):
+    for number, why in ((signal.SIGTERM, "poold is stopping"), (signal.SIGKILL, "no poold listens")):
         first = hold(poold)
         env = poold.env
         run = subprocess.Popen([poold.program("poolctl"), "run", "-v", "-c", "print(1)"], env=env, text=True,
