@@ -16,7 +16,6 @@
 struct spare {
         uint64_t used_usec; /* when a run last came that needed it; 0: never */
         uint64_t gap_usec;  /* after which it was last of use although it would not have been kept; 0: not known */
-        uint64_t until_usec;
 };
 
 struct demand {
@@ -79,10 +78,16 @@ static void use(struct spare *spare, uint64_t keep_usec, uint64_t now_usec) {
 
         if (spare->used_usec && gap_usec > keep_usec)
                 spare->gap_usec = gap_usec < LONGEST_GAP_USEC ? gap_usec : 0;
-        if (keep_usec < spare->gap_usec + spare->gap_usec / 2)
-                keep_usec = spare->gap_usec + spare->gap_usec / 2;
         spare->used_usec = now_usec;
-        spare->until_usec = now_usec + keep_usec;
+}
+
+/* Until when a spare is worth its memory. */
+static uint64_t until_usec(const struct spare *spare, uint64_t keep_usec) {
+        uint64_t over_gap_usec = spare->gap_usec + spare->gap_usec / 2;
+
+        if (!spare->used_usec)
+                return 0;
+        return spare->used_usec + (keep_usec > over_gap_usec ? keep_usec : over_gap_usec);
 }
 
 void demand_note(struct demand *demand, uint64_t warmup_usec, uint64_t now_usec) {
@@ -96,11 +101,13 @@ void demand_note(struct demand *demand, uint64_t warmup_usec, uint64_t now_usec)
                 use(&demand->spares[n_outstanding], least_keep_usec(warmup_usec), now_usec);
 }
 
-uint32_t demand_spares(const struct demand *demand, uint64_t now_usec, uint64_t *ret_until_usec) {
+uint32_t demand_spares(const struct demand *demand, uint64_t warmup_usec, uint64_t now_usec,
+                       uint64_t *ret_until_usec) {
+        const uint64_t keep_usec = least_keep_usec(warmup_usec);
         uint32_t n = demand->max_spares;
 
-        while (n && demand->spares[n - 1].until_usec <= now_usec)
+        while (n && until_usec(&demand->spares[n - 1], keep_usec) <= now_usec)
                 n--;
-        *ret_until_usec = n ? demand->spares[n - 1].until_usec : UINT64_MAX;
+        *ret_until_usec = n ? until_usec(&demand->spares[n - 1], keep_usec) : UINT64_MAX;
         return n;
 }

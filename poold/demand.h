@@ -28,4 +28,5 @@ void demand_copy(struct demand *demand, const struct demand *from);
 void demand_note(struct demand *demand, uint64_t warmup_usec, uint64_t now_usec);
 
 /* How many spares are worth their memory, and until when this holds if no run comes; UINT64_MAX: for good. */
-uint32_t demand_spares(const struct demand *demand, uint64_t now_usec, uint64_t *ret_until_usec);
+uint32_t demand_spares(const struct demand *demand, uint64_t warmup_usec, uint64_t now_usec,
+                       uint64_t *ret_until_usec);

@@ -196,11 +196,16 @@ void pool_remove(struct pool_worker *worker, const char *error, uint64_t now_use
         leave(worker);
 }
 
-static void note_demand(struct pool *pool, uint64_t now_usec) {
+/* For how long a replacement is on its way. */
+static uint64_t expected_warmup_usec(const struct pool *pool) {
         uint64_t usec = warmup_usec(&pool->warmup);
 
+        return usec ? usec : SEC_USEC;
+}
+
+static void note_demand(struct pool *pool, uint64_t now_usec) {
         if (pool->demand)
-                demand_note(pool->demand, usec ? usec : SEC_USEC, now_usec);
+                demand_note(pool->demand, expected_warmup_usec(pool), now_usec);
 }
 
 int pool_take(struct pool *pool, uint64_t now_usec, struct pool_worker **ret_worker) {
@@ -280,7 +285,7 @@ static uint64_t resize(struct pool *pool, const struct pool_machine *machine, ui
 
         if (!pool->demand)
                 return NEVER;
-        pool->size = demand_spares(pool->demand, now_usec, &until_usec);
+        pool->size = demand_spares(pool->demand, expected_warmup_usec(pool), now_usec, &until_usec);
         if (pool->size <= pool->settings.min_idle) {
                 pool->size = pool->settings.min_idle;
                 until_usec = NEVER;

@@ -1,0 +1,130 @@
+"""When spent workers are replaced, and how many are kept."""
+
+import os
+
+import pytest
+
+from harness import eventually
+
+# A module that takes long to import, all of it CPU time.
+SLOW_MODULE = """
+import time
+while time.process_time() < {seconds}:
+    pass
+"""
+
+# Keeps every CPU busy until its standard input ends, and says when it has done so for a while.
+USE_ALL_CPUS = """
+import os, sys, time
+children = []
+for _ in range(2 * os.cpu_count()):
+    pid = os.fork()
+    if pid == 0:
+        while True:
+            pass
+    children.append(pid)
+print("busy", flush=True)
+time.sleep(float(sys.argv[1]))
+print("still busy", flush=True)
+sys.stdin.read()
+for pid in children:
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+"""
+
+WORK = """
+import time
+began, x = time.perf_counter(), 0
+for i in range(6_000_000):
+    x += i * i
+print(time.perf_counter() - began)
+"""
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """Makes a module that takes so many seconds of CPU time. Returns its lines for a pool."""
+
+    def make(seconds):
+        folder = tmp_path / "modules"
+        folder.mkdir()
+        (folder / "slow.py").write_text(SLOW_MODULE.format(seconds=seconds))
+        return f"modules = slow\npath = {folder}\n"
+
+    return make
+
+
+def test_no_warm_up_beside_a_run_that_uses_all_cpus(poold, slow):
+    """It waits for the run to end, unless it would take less than a twentieth of the CPU time."""
+    poold.start(f"[poold]\nlog_level = debug\n[pool:default]\nsize = 2\n{slow(1)}")
+    n_starts = poold.log.count("starting")
+    run = poold.popen("-c", USE_ALL_CPUS, min(4, 10 / os.cpu_count()))
+    assert run.stdout.readline() == "busy\n"
+    assert run.stdout.readline() == "still busy\n"
+    pool = poold.pool()
+    assert (pool["busy"], pool["idle"], pool["starting"]) == (1, 1, 0)
+    assert poold.log.count("starting") == n_starts
+    run.communicate()
+    poold.wait_idle()
+
+
+def test_a_pool_is_refilled_even_if_no_cpu_is_ever_idle(poold, slow):
+    poold.start(f"[pool:default]\nsize = 1\n{slow(0.2)}")
+    run = poold.popen("-c", USE_ALL_CPUS, 0)
+    poold.wait_idle()
+    assert run.poll() is None
+    run.communicate()
+
+
+def test_a_pool_is_refilled_beside_a_run_that_leaves_a_cpu_idle(poold):
+    poold.start("[pool:default]\nsize = 2\nmodules = json\n")
+    run = poold.popen("-c", "import sys; sys.stdin.read()")
+    poold.wait_idle()
+    assert run.poll() is None
+    run.communicate()
+
+
+def test_refill_does_not_slow_the_run_that_caused_it(poold, slow):
+    """Compared with one in a pool that is full but for it. Others use this machine, too: the best of several count."""
+    poold.start(f"[pool:spent]\nsize = 3\n{slow(0.3)}\n[pool:full]\nsize = 1\n")
+    times = {"spent": [], "full": []}
+
+    def work(name):
+        for pool in times:
+            poold.wait_idle(pool)
+        for _ in range(2 if name == "spent" else 0):  # the last one is for the work
+            assert poold.run("--pool", name, "-c", "").returncode == 0
+        answer = poold.run("--pool", name, "-c", WORK)
+        assert answer.returncode == 0, answer.stderr
+        times[name].append(float(answer.stdout))
+
+    def is_as_fast():
+        work("full")
+        work("spent")
+        return len(times["full"]) >= 5 and min(times["spent"]) <= 1.05 * min(times["full"])
+
+    eventually(lambda: f"a run beside a refill to be as fast as one without: {times}", is_as_fast, deadline=200)
+
+
+def test_auto_grows_with_demand(poold, slow):
+    poold.launch(f"[pool:default]\nsize = auto\nmin_idle = 0\nmax_idle = 2\n{slow(1)}")
+    assert poold.pool()["size"] == 0
+    for size in (1, 2, 2):
+        assert poold.ctl("run", "-c", "print(1)").stdout == b"1\n"  # by python3
+        assert poold.pool()["size"] == size
+    assert poold.wait_idle()["idle"] == 2
+    assert poold.run("-c", "print(2)").stdout == b"2\n"
+
+
+def test_auto_shrinks_to_zero_without_demand(poold):
+    poold.launch("[pool:default]\nsize = auto\nmin_idle = 0\nmax_idle = 4\n")
+    assert poold.ctl("run", "-c", "").returncode == 0
+    poold.wait_idle(count=1)
+    eventually(lambda: f"an empty pool: {poold.pool()}", lambda: poold.pool()["size"] == poold.pool()["idle"] == 0)
+    assert poold.pool()["state"] == "ready"
+
+
+def test_an_old_worker_is_replaced(poold):
+    poold.start("[pool:default]\nsize = 1\nmax_age = 1\n")
+    (first,) = poold.workers("idle")
+    eventually("another worker", lambda: poold.workers("idle") not in ([], [first]))
