@@ -56,12 +56,15 @@ static uint64_t add_up(const struct cpus *cpus, const char *text) {
 
         for (const char *line = text; strncmp(line, "cpu", 3) == 0;
              line += strcspn(line, "\n"), line += *line == '\n') {
-                unsigned long long idle, iowait;
-                unsigned cpu;
+                char *at = (char *)line + 3;
+                uint64_t ticks[6]; /* the first is no ticks but the CPU's number */
 
-                if (sscanf(line, "cpu%u %*u %*u %*u %llu %llu", &cpu, &idle, &iowait) == 3 && cpu < CPU_SETSIZE &&
-                    CPU_ISSET(cpu, &cpus->ours))
-                        sum += idle + iowait;
+                if (*at == ' ')
+                        continue; /* all of them */
+                for (size_t i = 0; i < 6; i++)
+                        ticks[i] = strtoull(at, &at, 10);
+                if (ticks[0] < CPU_SETSIZE && CPU_ISSET(ticks[0], &cpus->ours))
+                        sum += ticks[4] + ticks[5];
         }
         return sum;
 }

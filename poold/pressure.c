@@ -1,6 +1,7 @@
 #include "pressure.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,20 +109,22 @@ static bool read_text(const char *path, char *ret_text, size_t n_text) {
         return n > 0;
 }
 
+/* The number behind @name in @text; @otherwise: it is not there. */
+static double find_number(const char *text, const char *name, double otherwise) {
+        const char *at = strstr(text, name);
+
+        return at ? strtod(at + strlen(name), NULL) : otherwise;
+}
+
 static bool is_tight(const struct pressure *pressure) {
         char text[4096];
-        const char *total, *available;
-        double percent;
 
-        if (read_text(pressure->paths.psi, text, sizeof(text)) && sscanf(text, "some avg10=%lf", &percent) == 1)
-                return percent >= PSI_TIGHT_PERCENT;
+        if (read_text(pressure->paths.psi, text, sizeof(text)))
+                return find_number(text, "some avg10=", 0) >= PSI_TIGHT_PERCENT;
         if (!read_text(pressure->paths.meminfo, text, sizeof(text)))
                 return false;
-        total = strstr(text, "MemTotal:");
-        available = strstr(text, "MemAvailable:");
-        return total && available &&
-               strtoull(available + strlen("MemAvailable:"), NULL, 10) <
-                       strtoull(total + strlen("MemTotal:"), NULL, 10) * MEMINFO_TIGHT_PERCENT / 100;
+        return find_number(text, "MemAvailable:", INFINITY) <
+               find_number(text, "MemTotal:", 0) * MEMINFO_TIGHT_PERCENT / 100;
 }
 
 void pressure_look(struct pressure *pressure, uint64_t now_usec) {
