@@ -10,8 +10,10 @@
 #include "cmd_explain.h"
 #include "cmd_reload.h"
 #include "cmd_run.h"
+#include "cmd_start.h"
 #include "cmd_status.h"
 #include "cmd_stop.h"
+#include "cmd_suggest.h"
 #include "say.h"
 
 #define EXIT_USAGE 2
@@ -39,8 +41,15 @@ static const char help[] =
         "  status [--json]    the pools and their workers\n"
         "  reload             poold reads its configuration again: pools that are not\n"
         "                     changed keep their workers, and running scripts go on\n"
+        "  start [--config FILE]\n"
+        "                     start poold unless it runs, and return when it serves: by\n"
+        "                     systemd where it has poold's units, else in the background,\n"
+        "                     with a log in ~/.local/state/poold\n"
         "  stop [--now]       end poold once running scripts have ended, or them too;\n"
         "                     returns when poold has ended\n"
+        "  suggest [--python FILE] PYTHON-ARGS...\n"
+        "                     run this by python3, and print which of its imports a pool\n"
+        "                     should have done, and what that saves\n"
         "  version            poolctl's version, as --version\n"
         "\n"
         "poolpython is `poolctl run` where a python is expected: all arguments are python's.\n"
@@ -64,7 +73,7 @@ static const struct {
 } commands[] = {
         { "run", cmd_run },   { "explain", cmd_explain }, { "status", cmd_status },     { "reload", cmd_reload },
         { "stop", cmd_stop }, { "version", cmd_version }, { "--version", cmd_version }, { "--help", cmd_help },
-        { "-h", cmd_help },   { "help", cmd_help },
+        { "-h", cmd_help },   { "help", cmd_help },       { "start", cmd_start },       { "suggest", cmd_suggest },
 };
 
 static const char *base_name(const char *path) {
