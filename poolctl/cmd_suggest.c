@@ -205,18 +205,17 @@ static void print_local(const struct import_choice *choice) {
 static void print_options(char *const *args) {
         struct pyargs_cursor cursor = { 0 };
         struct pyargs_option option;
-        const char *separator = "options = ";
+        bool any = false;
         int n = 0;
 
         while (args[n])
                 n++;
         while (pyargs_next(args, n, &cursor, &option) > 0)
                 if (pyargs_is_start(&option)) {
-                        printf("%s-%c%s%s", separator, option.letter, option.argument[0] ? " " : "",
-                               option.argument);
-                        separator = " ";
+                        printf("%s-%c%s", any ? " " : "options = ", option.letter, option.argument);
+                        any = true;
                 }
-        if (separator[1] == '\0')
+        if (any)
                 puts("");
 }
 
