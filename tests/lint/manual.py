@@ -5,6 +5,7 @@
 
  - poold.ini(5): every key of conf/poold.ini, which is made from poold's own table, with its default and bounds
  - poold(1), poolctl(1): every command and option that --help prints
+ - completions/: likewise, for each shell
  - poolctl(1) and the README: every reason for a fallback
  - poolctl(1): every variable that poold compares
 """
@@ -63,16 +64,31 @@ def check_keys(sample, page):
             yield f"[{section}] {key}: it must be between {bounds[0]} and {bounds[1]}"
 
 
-def check_help(name, said, page):
+def read_help(said):
     """Commands are the words that are indented by two in the help, options are words with a dash."""
-    commands = re.findall(r"^  ([a-z]+)\b", said, re.M)
-    options = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", said))
+    return re.findall(r"^  ([a-z]+)\b", said, re.M), set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", said))
+
+
+def check_help(name, said, page):
+    commands, options = read_help(said)
     for command in commands:
         if not re.search(rf"^\*{command}\*", page, re.M):
             yield f"{name}(1): no command {command}"
     for option in sorted(options):
         if not re.search(rf"\*{option}(?![a-z-])", page):
             yield f"{name}(1): no option {option}"
+
+
+def check_completion(file, said, text):
+    """Options are as they are typed, or as fish has them: `-l pool`, `-o v`."""
+    commands, options = read_help(said)
+    for command in commands:
+        if not re.search(rf"(?<![\w-]){command}(?![\w-])", text):
+            yield f"{file}: no command {command}"
+    for option in sorted(options):
+        word = option.lstrip("-")
+        if not re.search(rf"(?<![\w-])(?:{option}|-l {word}|-[os] {word})(?![\w-])", text):
+            yield f"{file}: no option {option}"
 
 
 def reasons(sources):
@@ -110,6 +126,9 @@ def check(poold, poolctl):
     yield from check_keys(read("conf/poold.ini"), read("man/poold.ini.5.scd"))
     yield from check_help("poold", help_of(poold), read("man/poold.1.scd"))
     yield from check_help("poolctl", help_of(poolctl), page)
+    for file in "poolctl.bash", "_poolctl", "poolctl.fish":
+        for program in poold, poolctl:
+            yield from check_completion(file, help_of(program), read(f"completions/{file}"))
     yield from check_reasons(reasons(sources), page, read("README.md"))
     yield from check_variables(read("poold/fit.c"), page)
 

@@ -67,6 +67,8 @@ PAGE = """\
 	```
 """
 
+COMPLETIONS = ["run stop) '--pool --now' -v", "complete -a run -l pool -o v -s v\ncomplete -a stop -l now"]
+
 README = """\
 | `lost`, `busy` | why | what to do |
 | `degraded` | why | what to do |
@@ -108,6 +110,17 @@ class Manual(unittest.TestCase):
         ]:
             with self.subTest(expected=expected):
                 self.assert_found(manual.check_help, ["poolctl", HELP, PAGE], index, old, new, expected)
+
+    def test_completion(self):
+        for text, old, new, expected in [
+            (COMPLETIONS[0], "run", "runs", "_x: no command run"),
+            (COMPLETIONS[0], "--pool", "--pools", "_x: no option --pool"),
+            (COMPLETIONS[0], " -v", " --v", "_x: no option -v"),
+            (COMPLETIONS[1], "-a stop", "-a stopped", "_x: no command stop"),
+            (COMPLETIONS[1], "-l now", "-s now-and-then", "_x: no option --now"),
+        ]:
+            with self.subTest(expected=expected):
+                self.assert_found(manual.check_completion, ["_x", HELP, text], 2, old, new, expected)
 
     def test_reasons(self):
         arguments = [{"lost", "busy", "degraded"}, PAGE, README]
