@@ -18,33 +18,39 @@ void import_times_fini(struct import_times *times) {
         *times = (struct import_times){ 0 };
 }
 
-static void forget(struct import_times *times) {
-        for (size_t i = 0; i < times->n_entries; i++)
-                free(times->entries[i].name);
-        times->n_entries = 0;
+static void drop_last(struct import_times *times) {
+        free(times->entries[--times->n_entries].name);
+}
+
+/*
+ * `site` ends what an interpreter imports when it starts: the script's own, and later those of Pythons that it starts
+ * with its options, as multiprocessing does.
+ */
+static void drop_start(struct import_times *times) {
+        drop_last(times);
+        while (times->n_entries > 0 && (!times->has_started || times->entries[times->n_entries - 1].level > 0))
+                drop_last(times);
+        times->has_started = true;
 }
 
 /* Takes @name, also if it fails. Returns 0 or -ENOMEM. */
 static int add(struct import_times *times, char *name, uint64_t usec, unsigned level) {
-        size_t n = times->n_entries;
-
         if (!name)
                 return -ENOMEM;
-        /* It doubles when it is full: at each power of two. */
-        if ((n & (n - 1)) == 0) {
-                struct import_entry *entries = realloc(times->entries, (n ? n * 2 : 1) * sizeof(*entries));
+        if (times->n_entries == times->n_room) {
+                size_t n = times->n_room ? times->n_room * 2 : 64;
+                struct import_entry *entries = reallocarray(times->entries, n, sizeof(*entries));
 
                 if (!entries) {
                         free(name);
                         return -ENOMEM;
                 }
                 times->entries = entries;
+                times->n_room = n;
         }
         times->entries[times->n_entries++] = (struct import_entry){ name, usec, level };
-        if (level == 0 && !times->has_started && strcmp(name, "site") == 0) {
-                times->has_started = true;
-                forget(times);
-        }
+        if (level == 0 && strcmp(name, "site") == 0)
+                drop_start(times);
         return 0;
 }
 

@@ -24,7 +24,7 @@ struct import_entry {
 /* Zero-initialised is empty. Without what every interpreter imports when it starts, which ends with `site`. */
 struct import_times {
         struct import_entry *entries; /* in the order of their lines */
-        size_t n_entries;
+        size_t n_entries, n_room;
         bool has_started; /* `site` has been there */
         char *rest;       /* the beginning of what may become a line */
         size_t n_rest;
