@@ -20,7 +20,7 @@ static void take_service(struct user_manager *manager, const char *line) {
         else if (strcmp(line, "ActiveState=failed") == 0)
                 manager->has_failed = true;
         else if (strncmp(line, "MainPID=", 8) == 0)
-                manager->pid = atoi(line + 8);
+                manager->pid = (int)strtol(line + 8, NULL, 10);
 }
 
 static void take_socket(struct user_manager *manager, const char *line) {
