@@ -58,7 +58,7 @@ def test_pool_that_is_suggested(suggest, poold, script):
 def test_torch_once(suggest):
     found = suggest("-c", "import torch.nn\nimport torch.utils.data")
     assert found.modules == ["torch"]
-    assert found.saves > 0.8 * found.of
+    assert found.saves > 0.5 * found.of  # the rest is the interpreter, and much of that its end
 
 
 def test_module_and_standard_input(suggest):
