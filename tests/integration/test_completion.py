@@ -68,7 +68,9 @@ class Shell:
         (here / "lonely.py").touch()
         (here / "other.ini").touch()
         (self.folder / "runtime").mkdir(mode=0o700)  # fish leaves something there
-        env = poold.env | {"XDG_RUNTIME_DIR": str(self.folder / "runtime"), "POOLD_SOCKET": str(poold.socket), "PATH": f"{programs}:/usr/bin:/bin", "TERM": "dumb", "PS1": "ready> ",
+        # Else fish makes completions of all manual pages, in the background.
+        (self.folder / "data/fish/generated_completions").mkdir(parents=True)
+        env = poold.env | {"XDG_DATA_HOME": str(self.folder / "data"), "XDG_RUNTIME_DIR": str(self.folder / "runtime"), "POOLD_SOCKET": str(poold.socket), "PATH": f"{programs}:/usr/bin:/bin", "TERM": "dumb", "PS1": "ready> ",
                            "XDG_DATA_DIRS": f"{prefix}/share:/usr/local/share:/usr/share"}
         for inherited in "FPATH", "BASH_ENV", "ENV", "ZDOTDIR":
             env.pop(inherited, None)
