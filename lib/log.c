@@ -76,3 +76,12 @@ void log_write(enum log_level level, const char *format, ...) {
                 ;
         errno = saved;
 }
+
+void log_plain(enum log_level level, const char *text) {
+        while (*text) {
+                int length = (int)strcspn(text, "\n");
+
+                dprintf(STDERR_FILENO, "%s%.*s\n", to_journal ? levels[level].journal : "", length, text);
+                text += length + (text[length] == '\n');
+        }
+}

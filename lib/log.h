@@ -23,6 +23,9 @@ const char *log_level_name(enum log_level level);
 /* errno is kept. */
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Lines that are for whoever called us, as they are; only the journal gets @level before each. */
+void log_plain(enum log_level level, const char *text);
+
 #define log_err(...) log_write(LOG_LEVEL_ERR, __VA_ARGS__)
 #define log_warn(...) log_write(LOG_LEVEL_WARN, __VA_ARGS__)
 #define log_info(...) log_write(LOG_LEVEL_INFO, __VA_ARGS__)

@@ -215,14 +215,15 @@ int main(int argc, char **argv) {
 
         if (parse_options(argc, argv, &options, &status))
                 return status;
+        log_init(LOG_LEVEL_INFO);
         r = config_load(options.config_path, &config, &errors);
         if (r == CONFIG_INVALID) {
-                fprintf(stderr, "%s\n", errors);
+                log_plain(LOG_LEVEL_ERR, errors);
                 free(errors);
                 return EX_CONFIG;
         }
         if (r < 0) {
-                fprintf(stderr, "poold: cannot read the configuration: %s\n", strerror(-r));
+                log_err("cannot read the configuration: %s", strerror(-r));
                 return EXIT_FAILURE;
         }
         if (options.check) {

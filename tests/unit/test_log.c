@@ -197,6 +197,28 @@ static void level_names(void **state) {
         assert_int_equal(log_level_parse("information", &level), -EINVAL);
 }
 
+static void plain_text_has_a_priority_for_the_journal_alone(void **state) {
+        struct capture capture;
+
+        (void)state;
+        capture_begin(&capture);
+        unsetenv("JOURNAL_STREAM");
+        log_init(LOG_LEVEL_INFO);
+        log_plain(LOG_LEVEL_ERR, "one\ntwo");
+        assert_string_equal(captured(&capture), "one\n");
+        assert_string_equal(captured(&capture), "two\n");
+        set_journal_stream(0);
+        log_init(LOG_LEVEL_INFO);
+        log_plain(LOG_LEVEL_ERR, "one\n\ntwo\n");
+        assert_string_equal(captured(&capture), "<3>one\n");
+        assert_string_equal(captured(&capture), "<3>\n");
+        assert_string_equal(captured(&capture), "<3>two\n");
+        assert_string_equal(captured(&capture), "");
+        unsetenv("JOURNAL_STREAM");
+        log_init(LOG_LEVEL_INFO);
+        capture_end(&capture);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 UNIT_TEST(starts_at_info),
@@ -206,6 +228,7 @@ int main(void) {
                 UNIT_TEST(another_stderr_is_not_the_journal),
                 UNIT_TEST(long_lines_end_in_dots),
                 UNIT_TEST(errno_is_kept),
+                UNIT_TEST(plain_text_has_a_priority_for_the_journal_alone),
                 UNIT_TEST(level_names),
         };
 
