@@ -30,11 +30,11 @@ void histogram_add(struct histogram *histogram, uint64_t usec) {
         histogram->counts[bucket_of(usec)]++;
 }
 
-uint64_t histogram_below(const struct histogram *histogram, uint64_t usec) {
-        size_t end = bucket_of(usec);
+uint64_t histogram_count(const struct histogram *histogram, uint64_t from_usec, uint64_t to_usec) {
+        size_t end = bucket_of(to_usec);
         uint64_t n = 0;
 
-        for (size_t i = 0; i < end; i++)
+        for (size_t i = bucket_of(from_usec); i < end; i++)
                 n += histogram->counts[i];
         return n;
 }

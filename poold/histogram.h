@@ -19,8 +19,8 @@ struct histogram {
 
 void histogram_add(struct histogram *histogram, uint64_t usec);
 
-/* How many took less than @usec, of which no digits but the first two may be other than 0. */
-uint64_t histogram_below(const struct histogram *histogram, uint64_t usec);
+/* How many took @from_usec or longer, but not @to_usec. No digits of these but the first two may be other than 0. */
+uint64_t histogram_count(const struct histogram *histogram, uint64_t from_usec, uint64_t to_usec);
 
 /* As long as this percentage of them took at most, 0 to 100; 0 if there are none. */
 uint64_t histogram_percentile(const struct histogram *histogram, unsigned percentile);

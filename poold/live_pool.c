@@ -165,7 +165,9 @@ static int spawn_member(struct pool *policy, void *data, uint64_t now_usec) {
 }
 
 static void dismiss_member(struct pool_worker *policy, void *data) {
-        (void)data;
+        struct live_pool *pool = data;
+
+        pool->stats.n_recycled += policy->ready_usec ? 1 : 0;
         worker_dismiss(member_of(policy)->process);
 }
 

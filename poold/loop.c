@@ -80,6 +80,10 @@ struct loop *loop_free(struct loop *loop) {
         return NULL;
 }
 
+struct event_base *loop_base(const struct loop *loop) {
+        return loop->base;
+}
+
 int loop_run(struct loop *loop) {
         return event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY) < 0 ? -EIO : 0;
 }

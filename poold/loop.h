@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+struct event_base;
 struct loop;
 struct loop_source;
 
@@ -24,6 +25,9 @@ typedef void (*loop_fn)(void *data, unsigned events);
 struct loop *loop_new(void);
 /* Everything that was made with the loop must have been freed. Returns NULL. */
 struct loop *loop_free(struct loop *loop);
+
+/* For what libevent brings along. Its events come after all of ours. Borrowed. */
+struct event_base *loop_base(const struct loop *loop);
 
 /* Runs until loop_stop(). Returns 0 or negative errno. */
 int loop_run(struct loop *loop);

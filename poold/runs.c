@@ -281,7 +281,6 @@ static int enqueue(struct runs *runs, struct client *client, struct message *mes
         TAILQ_INSERT_TAIL(&runs->queue, waiting, link);
         client->waiting = waiting;
         set_pool(waiting, pool);
-        stats_queue(live_pool_stats(pool));
         client_hold(client);
         proto_put_waiting(&answer, &(struct proto_waiting){
                                            .timeout_ms = (uint32_t)(for_usec / 1000) + PROTO_REPLY_MS,

@@ -12,10 +12,12 @@
 #include "lib/fd.h"
 #include "lib/log.h"
 #include "lib/sock.h"
+#include "metrics.h"
 #include "pools.h"
 #include "reload.h"
 #include "report.h"
 #include "runs.h"
+#include "tell.h"
 
 #define SEC_USEC UINT64_C(1000000)
 #define ACCEPT_PAUSE_USEC (SEC_USEC / 10) /* when fds have run out */
@@ -29,9 +31,10 @@ struct server {
         struct client_list clients;
         struct pools *pools;
         struct runs *runs;
+        struct metrics *metrics;
+        struct tell *tell;
         struct reload *reload;
-        bool reload_again;   /* somebody has asked for it since it began */
-        size_t n_ready_told; /* what systemd knows; SIZE_MAX: nothing yet */
+        bool reload_again; /* somebody has asked for it since it began */
         uint64_t started_usec;
         bool accept_failing; /* the log has been told */
         bool draining;
@@ -51,26 +54,11 @@ static void on_client_closed(struct client *client, void *data) {
 
 /* --- Turns --- */
 
-static void tell_systemd(struct server *server) {
-        size_t n_ready = 0;
-
-        for (size_t i = 0; i < pools_count(server->pools); i++) {
-                const struct pool *policy = live_pool_policy(pools_at(server->pools, i));
-
-                n_ready += strcmp(pool_state_name(policy), "ready") == 0 ? 1 : 0;
-        }
-        if (server->draining || n_ready == server->n_ready_told)
-                return;
-        server->n_ready_told = n_ready;
-        systemd_notify(server->settings.systemd, "STATUS=%zu of %zu pools ready", n_ready,
-                       pools_count(server->pools));
-}
-
 /* Lets all do what is due, and ends the loop when there is nothing left to wait for. */
 static void take_turns(struct server *server) {
         runs_turn(server->runs);
         pools_turn(server->pools);
-        tell_systemd(server);
+        tell_changed(server->tell);
         if (server->draining && !pools_count_workers(server->pools, POOL_BUSY) &&
             !pools_count_workers(server->pools, POOL_DYING))
                 loop_stop(server->loop);
@@ -332,11 +320,18 @@ static int set_up(struct server *server) {
                 loop_add_fd(server->loop, listener_fd(server->listener), LOOP_READ, on_listener, server);
         server->reload = reload_new(server->loop, server->settings.config_path, &reload_events, server);
         server->pools = pools_new(&pools_settings);
-        if (server->pools)
+        if (server->pools) {
                 server->runs = runs_new(server->loop, server->pools);
+                server->tell = tell_new(server->loop, server->settings.systemd, server->pools);
+        }
         if (!server->accept_timer || !server->drain_timer || !server->accept_source || !server->reload ||
-            !server->runs)
+            !server->runs || !server->tell)
                 return -ENOMEM;
+        server->metrics = metrics_new(&(struct metrics_settings){
+                .loop = server->loop,
+                .address = server->settings.config->metrics,
+                .pools = server->pools,
+        });
         return pools_configure(server->pools, server->settings.config, &changes);
 }
 
@@ -353,7 +348,6 @@ int server_new(struct loop *loop, const struct server_settings *settings, struct
         server->settings = *settings;
         server->listener = listener;
         server->started_usec = loop_now_usec();
-        server->n_ready_told = SIZE_MAX;
         TAILQ_INIT(&server->clients);
         r = set_up(server);
         if (r < 0) {
@@ -370,6 +364,8 @@ struct server *server_free(struct server *server) {
 
         while ((client = TAILQ_FIRST(&server->clients)))
                 on_client_closed(client, server);
+        metrics_free(server->metrics);
+        tell_free(server->tell);
         reload_free(server->reload);
         runs_free(server->runs);
         pools_free(server->pools);
@@ -391,9 +387,9 @@ void server_drain(struct server *server, bool now) {
 
                 server->draining = true;
                 log_info("stopping, %u scripts running", n_runs);
-                systemd_notify(server->settings.systemd, "STOPPING=1\nSTATUS=waiting for %u running scripts",
-                               n_runs);
+                tell_stopping(server->tell);
                 server->accept_source = loop_source_free(server->accept_source);
+                server->metrics = metrics_free(server->metrics); /* a successor may want the address */
                 server->listener = listener_free(server->listener);
                 runs_drain(server->runs);
                 pools_drain(server->pools);

@@ -14,10 +14,6 @@ void stats_hit(struct stats *stats, uint64_t handoff_usec) {
         histogram_add(&stats->handoff, handoff_usec);
 }
 
-void stats_queue(struct stats *stats) {
-        stats->n_queued++;
-}
-
 void stats_wait(struct stats *stats, uint64_t wait_usec) {
         histogram_add(&stats->wait, wait_usec);
 }
@@ -58,10 +54,6 @@ uint64_t stats_runs(const struct stats *stats) {
         for (size_t i = 0; i < stats->n_misses; i++)
                 n += stats->misses[i].count;
         return n;
-}
-
-uint64_t stats_waiting(const struct stats *stats) {
-        return stats->n_queued - stats->wait.n;
 }
 
 static uint32_t saturate(uint64_t number) {

@@ -23,15 +23,14 @@ struct stats {
         size_t n_misses;
         struct stats_miss misses[STATS_N_REASONS];
         uint64_t n_starts;                      /* of workers, those that failed included */
-        uint64_t n_queued;                      /* runs that had to wait; those that no longer do are in `wait` */
+        uint64_t n_recycled;                    /* workers that were ready, and given up without a run */
         struct histogram handoff, warmup, wait; /* warm-ups that succeeded */
 };
 
 void stats_fini(struct stats *stats);
 /* A run was handed over @handoff_usec after its client was accepted, its time in the queue not counted. */
 void stats_hit(struct stats *stats, uint64_t handoff_usec);
-/* A run has to wait, and does so no longer after @wait_usec, served or not. Each has both. */
-void stats_queue(struct stats *stats);
+/* A run has waited, and does so no longer, served or not. */
 void stats_wait(struct stats *stats, uint64_t wait_usec);
 /* @reason is copied. When there are too many of them, it is counted as "other"; not at all when no memory is left. */
 void stats_miss(struct stats *stats, const char *reason);
@@ -39,9 +38,6 @@ void stats_miss(struct stats *stats, const char *reason);
 void stats_unhit(struct stats *stats, const char *reason);
 /* All the runs that there were: those served, and the misses. */
 uint64_t stats_runs(const struct stats *stats);
-
-/* How many wait now. */
-uint64_t stats_waiting(const struct stats *stats);
 
 /* Percentiles; 0 if there is nothing to take them of. */
 uint32_t stats_handoff_usec(const struct stats *stats, unsigned percentile);

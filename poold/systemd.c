@@ -31,14 +31,40 @@ static int make_address(const char *name, struct systemd *systemd) {
         return 0;
 }
 
+static int parse_number(const char *text, uint64_t max, uint64_t *ret_number) {
+        char *end;
+
+        errno = 0;
+        *ret_number = strtoull(text, &end, 10);
+        return errno || text[0] < '0' || text[0] > '9' || *end || *ret_number > max ? -EINVAL : 0;
+}
+
+/* How long systemd puts up with silence; 0: for ever. */
+static uint64_t read_watchdog(void) {
+        const char *usec_text = getenv("WATCHDOG_USEC"), *pid_text = getenv("WATCHDOG_PID");
+        uint64_t usec, pid;
+
+        if (!usec_text || parse_number(usec_text, UINT64_MAX / 2, &usec) < 0)
+                return 0;
+        if (pid_text && (parse_number(pid_text, INT_MAX, &pid) < 0 || pid != (uint64_t)getpid()))
+                return 0;
+        return usec;
+}
+
 int systemd_init(struct systemd *systemd) {
         const char *name = getenv("NOTIFY_SOCKET");
         int r;
 
-        *systemd = (struct systemd){ 0 };
+        *systemd = (struct systemd){ .watchdog_usec = read_watchdog() };
         r = name && name[0] ? make_address(name, systemd) : 0;
         unsetenv("NOTIFY_SOCKET");
+        unsetenv("WATCHDOG_USEC");
+        unsetenv("WATCHDOG_PID");
         return r;
+}
+
+bool systemd_is_listening(const struct systemd *systemd) {
+        return systemd->n_address > 0;
 }
 
 static int send_datagram(const struct systemd *systemd, const char *text, size_t length) {
@@ -58,7 +84,7 @@ int systemd_notify(const struct systemd *systemd, const char *format, ...) {
         char *text;
         int n, r;
 
-        if (systemd->n_address == 0)
+        if (!systemd_is_listening(systemd))
                 return 0;
         va_start(arguments, format);
         n = vasprintf(&text, format, arguments);
@@ -70,33 +96,23 @@ int systemd_notify(const struct systemd *systemd, const char *format, ...) {
         return r;
 }
 
-static int parse_number(const char *text, int *ret_number) {
-        char *end;
-        long number;
-
-        errno = 0;
-        number = strtol(text, &end, 10);
-        if (errno || end == text || *end || number < 0 || number > INT_MAX)
-                return -EINVAL;
-        *ret_number = (int)number;
-        return 0;
-}
-
 /* How many fds were passed to this process. Returns 0 or -EINVAL. */
 static int count_passed(int *ret_n_fds) {
         const char *pid_text = getenv("LISTEN_PID"), *fds_text = getenv("LISTEN_FDS");
-        int r, pid;
+        uint64_t pid, n_fds;
 
         *ret_n_fds = 0;
         if (!pid_text || !fds_text)
                 return 0;
-        r = parse_number(pid_text, &pid);
-        if (r < 0)
-                return r;
+        if (parse_number(pid_text, INT_MAX, &pid) < 0)
+                return -EINVAL;
         /* The variables were for a parent of ours that did not unset them; so were the fds. */
-        if (pid != getpid())
+        if (pid != (uint64_t)getpid())
                 return 0;
-        return parse_number(fds_text, ret_n_fds);
+        if (parse_number(fds_text, INT_MAX, &n_fds) < 0)
+                return -EINVAL;
+        *ret_n_fds = (int)n_fds;
+        return 0;
 }
 
 static int get_option(int fd, int option, int *ret_value) {

@@ -11,6 +11,8 @@
  * inherit them: call both systemd_init() and systemd_listen_fd() before the first worker is started.
  */
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -18,14 +20,19 @@
 struct systemd {
         struct sockaddr_un address;
         socklen_t n_address;
+        uint64_t watchdog_usec; /* systemd kills a poold that says nothing for so long; 0: it does not */
 };
 
 /*
- * Reads and unsets $NOTIFY_SOCKET. Returns 0, also without one, or
+ * Reads and unsets $NOTIFY_SOCKET, $WATCHDOG_USEC and $WATCHDOG_PID (sd_watchdog_enabled(3)). A watchdog that is not
+ * ours, or not a number, is none. Returns 0, also without them, or
  *   -EAFNOSUPPORT  it is neither a path nor an abstract name
  *   -ENAMETOOLONG  it does not fit sockaddr_un
  */
 int systemd_init(struct systemd *systemd);
+
+/* Is anybody told? If not, all that would be said can be spared. */
+bool systemd_is_listening(const struct systemd *systemd);
 
 /*
  * Sends lines of the form NAME=value, separated by '\n': "READY=1\nSTATUS=2 idle". Never blocks.

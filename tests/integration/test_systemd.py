@@ -47,14 +47,21 @@ class Units:
         self.manager = manager
         self.configure(INI)
         # There is no journal inside. This is all that is added to the units as they are installed.
-        drop_in = manager.config / "systemd/user/poold.service.d"
-        drop_in.mkdir(parents=True)
         self.log_file = manager.home / "poold.log"
-        (drop_in / "log.conf").write_text(f"[Service]\nStandardError=append:{self.log_file}\n")
+        self.write_drop_in("log", f"StandardError=append:{self.log_file}\n")
 
     @property
     def log(self):
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else "poold was not started"
+
+    def write_drop_in(self, name, text):
+        folder = self.manager.config / "systemd/user/poold.service.d"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.conf").write_text(f"[Service]\n{text}")
+
+    def drop_in(self, name, text):
+        self.write_drop_in(name, text)
+        self.manager.systemctl("daemon-reload")
 
     def configure(self, ini):
         folder = self.manager.config / "poold"
@@ -178,7 +185,65 @@ def test_status_is_told_to_systemd(units):
     units.manager.systemctl("start", "poold.service")
     service = units.service()
     assert (service["Type"], service["ActiveState"], service["SubState"]) == ("notify", "active", "running")
-    assert service["StatusText"]
+    told = eventually("poold to say that it is ready",
+                      lambda: (text := units.service()["StatusText"]).startswith("1 of 1 worker ready") and text)
+    assert told == "1 of 1 worker ready in 1 pool, 0 scripts running"
+    assert service["WatchdogUSec"] == "30s"
+
+
+def test_status_says_what_runs(units, waiting):
+    def told(text):
+        eventually(lambda: f"{text!r}, not {units.service()['StatusText']!r}",
+                   lambda: text in units.service()["StatusText"])
+
+    told("1 of 1 worker ready in 1 pool, 1 script running")
+    waiting.expect_its_own_end()
+    told("1 of 1 worker ready in 1 pool, 0 scripts running")
+
+
+def test_poold_that_hangs_is_restarted_and_leaves_a_running_script(units, request):
+    """A stopped process is one whose loop no longer turns."""
+    units.drop_in("watchdog", "WatchdogSec=1s\n")
+    units.manager.systemctl("start", "poold.service")
+    waiting = request.getfixturevalue("waiting")
+    before = units.main_pid()
+    os.kill(before, signal.SIGSTOP)
+    eventually("systemd to start another poold", lambda: units.main_pid() not in (0, before))
+    assert units.service()["NRestarts"] == "1"
+
+    assert units.warm("-c", "print('new')").stdout == "new\n"
+    waiting.expect_its_own_end()
+
+
+def test_poold_that_does_not_hang_outlives_its_watchdog(units):
+    units.drop_in("watchdog", "WatchdogSec=400ms\n")
+    units.manager.systemctl("start", "poold.service")
+    before = units.main_pid()
+    beat = int(units.service()["WatchdogTimestampMonotonic"])
+
+    def several_later():
+        return int(units.service()["WatchdogTimestampMonotonic"]) > beat + 2_000_000
+
+    eventually("many intervals to be over", several_later)
+    assert (units.main_pid(), units.service()["NRestarts"]) == (before, "0")
+
+
+def test_reload_reads_the_configuration(units):
+    units.manager.systemctl("start", "poold.service")
+    before = units.main_pid()
+    units.configure(INI.replace("size = 1", "size = 2"))
+    units.manager.systemctl("reload", "poold.service")
+    service = units.service()
+    assert (service["ActiveState"], service["SubState"], service["ReloadResult"]) == ("active", "running", "success")
+    assert units.main_pid() == before
+    eventually("the second worker", lambda: "2 of 2 workers ready" in units.service()["StatusText"])
+
+    units.configure("[poold]\nno_such_key = 1\n")
+    units.manager.systemctl("reload", "poold.service", check=False)
+    eventually("the bad file to be turned down", lambda: "no_such_key" in units.log)
+    eventually("the end of the reload", lambda: units.service()["SubState"] == "running")
+    assert units.service()["ReloadResult"] == "exit-code"
+    assert units.main_pid() == before and units.warm("-c", "print(1)").stdout == "1\n"
 
 
 def test_script_finds_what_python3_would(units):

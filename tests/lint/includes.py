@@ -21,9 +21,11 @@ FOLDERS = {  # folder: the other folders that it may include
 
 SPINE = {  # module: what is directly below it; a module may include all that is below it
     "poold/main": ["poold/server", "poold/config"],
-    "poold/server": ["poold/report", "poold/runs", "poold/reload", "poold/listener"],
+    "poold/server": ["poold/report", "poold/runs", "poold/reload", "poold/listener", "poold/metrics", "poold/tell"],
     "poold/runs": ["poold/client", "poold/pools"],
     "poold/pools": ["poold/live_pool", "poold/machine"],
+    "poold/metrics": ["poold/pools"],
+    "poold/tell": ["poold/pools"],
     "poold/reload": ["poold/config", "poold/loop"],
     "poold/report": ["poold/client", "poold/live_pool"],
     "poold/live_pool": ["poold/pool", "poold/worker", "poold/config"],
@@ -53,6 +55,7 @@ SPINE = {  # module: what is directly below it; a module may include all that is
 
 PARTS = {  # a module that is a part of another one, and under its rules
     "poold/config_keys": "poold/config",
+    "poold/metrics_page": "poold/metrics",
     "poold/config_diff": "poold/config",
 }
 

@@ -16,7 +16,7 @@ static void test_empty(void **state) {
         (void)state;
         assert_int_equal(histogram_percentile(&histogram, 0), 0);
         assert_int_equal(histogram_percentile(&histogram, 100), 0);
-        assert_int_equal(histogram_below(&histogram, SEC), 0);
+        assert_int_equal(histogram_count(&histogram, 0, SEC), 0);
 }
 
 static void test_one_is_found_within_five_percent(void **state) {
@@ -47,7 +47,7 @@ static void test_percentiles_are_in_order(void **state) {
         assert_in_range(histogram_percentile(&histogram, 100), 950000, 1050000);
 }
 
-static void test_below_is_exact_at_two_digits(void **state) {
+static void test_count_is_exact_at_two_digits(void **state) {
         static const uint64_t bounds[] = { 1, 9, 10, 25, 99, 100, 250, 1000, 2500, SEC, 25 * SEC, 100 * SEC };
         struct histogram histogram = { 0 };
 
@@ -61,7 +61,11 @@ static void test_below_is_exact_at_two_digits(void **state) {
 
                 for (size_t j = 0; j < sizeof(bounds) / sizeof(bounds[0]); j++)
                         n += (bounds[j] - 1 < bounds[i]) + (bounds[j] < bounds[i]);
-                assert_int_equal(histogram_below(&histogram, bounds[i]), n);
+                assert_int_equal(histogram_count(&histogram, 0, bounds[i]), n);
+                if (bounds[i] >= 25)
+                        assert_int_equal(histogram_count(&histogram, 0, 25) +
+                                                 histogram_count(&histogram, 25, bounds[i]),
+                                         n);
         }
 }
 
@@ -73,7 +77,7 @@ static void test_too_long_counts_as_the_longest(void **state) {
         histogram_add(&histogram, 10000 * SEC);
         assert_int_equal(histogram.counts[HISTOGRAM_N_BUCKETS - 1], 2);
         assert_in_range(histogram_percentile(&histogram, 50), 9900 * SEC, 10000 * SEC);
-        assert_int_equal(histogram_below(&histogram, 1000 * SEC), 0);
+        assert_int_equal(histogram_count(&histogram, 0, 1000 * SEC), 0);
 }
 
 int main(void) {
@@ -81,7 +85,7 @@ int main(void) {
                 cmocka_unit_test(test_empty),
                 cmocka_unit_test(test_one_is_found_within_five_percent),
                 cmocka_unit_test(test_percentiles_are_in_order),
-                cmocka_unit_test(test_below_is_exact_at_two_digits),
+                cmocka_unit_test(test_count_is_exact_at_two_digits),
                 cmocka_unit_test(test_too_long_counts_as_the_longest),
         };
 

@@ -258,6 +258,36 @@ static void test_notify_bad_address(void **state) {
         assert_int_equal(systemd_notify(&systemd, "READY=1"), 0);
 }
 
+/* What systemd_init() makes of these. */
+static uint64_t watchdog(const char *usec, const char *pid) {
+        struct systemd systemd;
+
+        setenv("WATCHDOG_USEC", usec, 1);
+        if (pid)
+                setenv("WATCHDOG_PID", pid, 1);
+        assert_int_equal(systemd_init(&systemd), 0);
+        assert_null(getenv("WATCHDOG_USEC"));
+        assert_null(getenv("WATCHDOG_PID"));
+        return systemd.watchdog_usec;
+}
+
+static void test_watchdog(void **state) {
+        struct systemd systemd;
+        char own[16];
+
+        (void)state;
+        assert_int_equal(systemd_init(&systemd), 0);
+        assert_int_equal(systemd.watchdog_usec, 0);
+        snprintf(own, sizeof(own), "%d", getpid());
+        assert_int_equal(watchdog("30000000", own), 30000000);
+        assert_int_equal(watchdog("30000000", NULL), 30000000);
+        assert_int_equal(watchdog("30000000", "1"), 0); /* somebody else's */
+        assert_int_equal(watchdog("30000000", "x"), 0);
+        assert_int_equal(watchdog("-1", own), 0);
+        assert_int_equal(watchdog("", own), 0);
+        assert_int_equal(watchdog("99999999999999999999", own), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_listen_none, save_fd, restore_fd),
@@ -271,6 +301,7 @@ int main(void) {
                 cmocka_unit_test(test_notify_path),
                 cmocka_unit_test(test_notify_full),
                 cmocka_unit_test(test_notify_bad_address),
+                cmocka_unit_test(test_watchdog),
         };
 
         return cmocka_run_group_tests_name("systemd", tests, NULL, NULL);
