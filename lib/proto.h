@@ -32,6 +32,8 @@
  *     client  -> server   EXPLAIN                   the same run, which is only to be judged
  *     server  -> client   EXPLAINED                 how it would be served
  *
+ *     client  -> server   STATUS, STOP, KILL        answered with DONE, STATUS with more before that
+ *
  * A run that finds no idle worker may be told to wait for one:
  *
  *     server  -> client   WAITING                   there will be ASSIGNED, REFUSED or DENIED
@@ -104,6 +106,15 @@ enum {
         PROTO_STOP_NOW = 1 << 0, /* end running scripts too */
 };
 
+/* What STATUS_WORKERS says of each. */
+enum {
+        PROTO_WORKER_PID,
+        PROTO_WORKER_AGE_USEC,   /* since it was started */
+        PROTO_WORKER_SINCE_USEC, /* since it is in this state */
+        PROTO_WORKER_CPU_USEC,   /* what it had used when it was ready */
+        PROTO_WORKER_N_NUMBERS,
+};
+
 /* Tables follow, which the formatter would tear apart. */
 /* clang-format off */
 
@@ -126,7 +137,7 @@ enum {
         M(12, STATUS_HEAD, status_head, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)                               \
         M(13, STATUS_POOL, status_pool, PROTO_SERVER, PROTO_CLIENT, 2 << 20, 0, 0)                                \
         M(14, STATUS_MISS, status_miss, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)                               \
-        M(15, STATUS_WORKER, status_worker, PROTO_SERVER, PROTO_CLIENT, 64, 0, 0)                                 \
+        M(15, STATUS_WORKERS, status_workers, PROTO_SERVER, PROTO_CLIENT, 2 << 20, 0, 0)                          \
         M(16, DONE, done, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)                                             \
         M(17, STOP, stop, PROTO_CLIENT, PROTO_SERVER, 64, 0, 0)                                                   \
         M(18, EXPLAIN, run, PROTO_CLIENT, PROTO_SERVER, 16 << 20, PROTO_RUN_FD_FIRST, PROTO_MAX_FDS - 1)          \
@@ -135,6 +146,7 @@ enum {
         M(21, KEEP, keep, PROTO_CLIENT, PROTO_KEEPER, 64, 0, 0)                                                   \
         M(24, WAITING, waiting, PROTO_SERVER, PROTO_CLIENT, 64, 0, 0)                                             \
         M(25, RELOAD, reload, PROTO_CLIENT, PROTO_SERVER, 64, 0, 0)                                               \
+        M(26, KILL, kill, PROTO_CLIENT, PROTO_SERVER, 64, 0, 0)                                                   \
         M(27, DENIED, denied, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)
 
 /* Nothing was started. `reason` is the miss's name, `detail` is for a person, `python` the interpreter to run. */
@@ -182,33 +194,47 @@ enum {
 #define PROTO_FIELDS_stopped(F) F(u32, signo)
 #define PROTO_FIELDS_keep(F) F(u32, orders) /* PROTO_KEEP_* */ F(u32, signo)
 
-/* STATUS is answered by a head, then each pool followed by its misses and workers, then DONE. */
+/*
+ * STATUS is answered by a head, then each pool followed by its misses and its workers of each state, then DONE.
+ * `size` is how many workers it keeps idle now; `is_auto`: nobody has configured that number.
+ */
 #define PROTO_FIELDS_status(F) F(u32, flags)
 #define PROTO_FIELDS_status_head(F) F(u32, pid) F(str, version) F(u64, uptime_usec) F(str, socket) F(str, state)
 #define PROTO_FIELDS_status_pool(F)                                                                               \
         F(str, name)                                                                                              \
         F(str, state)                                                                                             \
+        F(str, python)                                                                                            \
         F(u32, size)                                                                                              \
+        F(u32, is_auto)                                                                                           \
+        F(u32, max_workers)                                                                                       \
         F(u32, starting)                                                                                          \
         F(u32, idle)                                                                                              \
         F(u32, busy)                                                                                              \
+        F(u32, waiting)          /* runs, for a worker */                                                         \
         F(u64, hits)                                                                                              \
-        F(u32, warmup_ms)                                                                                         \
+        F(u64, recycled)         /* workers that went without a run, too old or of changed files */               \
+        F(u32, warmup_p50_ms)                                                                                     \
+        F(u32, warmup_p99_ms)                                                                                     \
         F(u32, handoff_p50_usec)                                                                                  \
         F(u32, handoff_p99_usec)                                                                                  \
+        F(u32, wait_p50_usec)    /* of the runs that had to wait */                                               \
+        F(u32, wait_p99_usec)                                                                                     \
         F(str, last_error)
 #define PROTO_FIELDS_status_miss(F) F(str, reason) F(u64, count)
-#define PROTO_FIELDS_status_worker(F) F(u32, pid) F(str, state) F(u64, age_usec)
+/* `workers` has PROTO_WORKER_N_NUMBERS for each. */
+#define PROTO_FIELDS_status_workers(F) F(str, state) F(u64v, workers)
 
 /* The end of an answer. `error` is "" or says what was wrong, `text` what there is to say otherwise, each for a person. */
 #define PROTO_FIELDS_done(F) F(str, error) F(str, text)
 #define PROTO_FIELDS_stop(F) F(u32, flags)
 #define PROTO_FIELDS_reload(F) F(u32, flags) /* 0 */
+/* `signo` for the process group of the run that has this pid; 0 only asks whether there is one. */
+#define PROTO_FIELDS_kill(F) F(u32, pid) F(u32, signo)
 
 #define PROTO_PAYLOADS(P)                                                                                         \
         P(refused) P(run) P(assigned) P(ended) P(setup) P(ready) P(failed) P(declined) P(status) P(status_head)   \
-        P(status_pool) P(status_miss) P(status_worker) P(done) P(stop) P(explained) P(stopped) P(keep)     \
-        P(waiting) P(reload) P(denied)
+        P(status_pool) P(status_miss) P(status_workers) P(done) P(stop) P(explained) P(stopped) P(keep)     \
+        P(waiting) P(reload) P(denied) P(kill)
 /* clang-format on */
 
 #define PROTO_ENUM(number, type, name, ...) PROTO_##type = (number),

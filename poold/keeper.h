@@ -1,5 +1,10 @@
 #pragma once
 
+#include <signal.h>
+
+/* From poold: its value (sigqueue(3)) is the signal that the worker's process group gets. One that is queued. */
+#define KEEPER_SIGNAL SIGRTMIN
+
 /* The fds that poold-keeper starts a worker with, beside the standard ones. */
 enum {
         KEEPER_FD_CONTROL = 3, /* the socket to poold, which the keeper was started with itself */

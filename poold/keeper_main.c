@@ -9,8 +9,8 @@
  * The worker is born with a controlling terminal, since only a session's leader could give it one later, and that is
  * not the worker. A run without a terminal drops it, which costs the worker less than 2 us.
  *
- * From poold: SIGHUP is passed on to the worker's group, SIGTERM kills it. Other signals, such as those that a script
- * sends to its parent, which under python3 is another process, do nothing.
+ * From poold: SIGHUP is passed on to the worker's group, SIGTERM kills it, KEEPER_SIGNAL names another one for it. Other
+ * signals, such as those that a script sends to its parent, which under python3 is another process, do nothing.
  */
 
 #include <errno.h>
@@ -118,6 +118,7 @@ static int open_signals(struct keeper *keeper) {
         sigaddset(&ours, SIGCHLD);
         sigaddset(&ours, SIGHUP);
         sigaddset(&ours, SIGTERM);
+        sigaddset(&ours, KEEPER_SIGNAL);
         keeper->signal_fd = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
         return keeper->signal_fd < 0 ? -errno : 0;
 }
@@ -355,6 +356,8 @@ static bool on_signals(struct keeper *keeper, int *ret_wait_status) {
                         signal_all(keeper, SIGKILL);
                 else if (signals[i].ssi_signo == SIGHUP)
                         signal_all(keeper, SIGHUP);
+                else if (signals[i].ssi_signo == (uint32_t)KEEPER_SIGNAL)
+                        signal_group(keeper, group_of_worker(keeper), signals[i].ssi_int);
         }
         return look_at_worker(keeper, ret_wait_status);
 }

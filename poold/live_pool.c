@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/cputime.h"
 #include "lib/log.h"
 #include "lib/pyargs.h"
 #include "worker.h"
@@ -16,6 +17,7 @@ struct member {
         struct pool_worker policy; /* first: a pool_worker is a member */
         struct live_pool *pool;
         struct worker *process;
+        uint64_t warmup_cpu_usec, taken_usec; /* what it had used when it was ready; when its run began */
 };
 
 struct live_pool {
@@ -61,6 +63,7 @@ static void on_ready(const struct proto_ready *ready, void *data) {
                 return;
         pool_ready(&member->policy, loop_now_usec());
         member->pool->interpreter_usec = ready->init_usec;
+        member->warmup_cpu_usec = cputime_usec(worker_pid(member->process));
         histogram_add(&member->pool->stats.warmup, member->policy.ready_usec - member->policy.spawned_usec);
         log_info("pool=%s pid=%d ready warmup_ms=%u interpreter_ms=%u modules_ms=%u", name_of(member),
                  worker_pid(member->process), pool_warmup_ms(member->pool->policy),
@@ -378,6 +381,7 @@ int live_pool_assign(struct live_pool *pool, struct channel *client, const struc
 
         fds->fds[fds->n_fds++] = channel_fd(client); /* there is room: RUN may have one fd less than ASSIGN */
         while ((r == -EPIPE || r == -ECONNRESET) && pool_take(pool->policy, loop_now_usec(), &worker) == 0) {
+                member_of(worker)->taken_usec = loop_now_usec();
                 r = worker_assign(member_of(worker)->process, payload, fds);
                 if (r < 0) {
                         log_warn("pool=%s pid=%d lost at handoff: %s", pool_name(pool->policy),
@@ -435,6 +439,33 @@ struct stats *live_pool_stats(struct live_pool *pool) {
         return &pool->stats;
 }
 
+bool live_pool_signal(struct live_pool *pool, pid_t pid, int signo) {
+        struct pool_worker *worker;
+
+        TAILQ_FOREACH(worker, pool_workers(pool->policy, POOL_BUSY), link) {
+                if (member_pid(worker) == pid) {
+                        worker_signal(member_of(worker)->process, signo);
+                        return true;
+                }
+        }
+        return false;
+}
+
 int member_pid(const struct pool_worker *policy) {
         return worker_pid(((const struct member *)policy)->process);
+}
+
+uint64_t member_since_usec(const struct pool_worker *policy) {
+        switch (policy->state) {
+        case POOL_IDLE:
+                return policy->ready_usec;
+        case POOL_BUSY:
+                return ((const struct member *)policy)->taken_usec;
+        default:
+                return policy->spawned_usec;
+        }
+}
+
+uint64_t member_warmup_cpu_usec(const struct pool_worker *policy) {
+        return ((const struct member *)policy)->warmup_cpu_usec;
 }

@@ -4,6 +4,8 @@
  * A pool with its processes: the policy decides, the workers are spawned, handed out, watched and reaped here.
  */
 
+#include <sys/types.h>
+
 #include "config.h"
 #include "fit.h"
 #include "lib/channel.h"
@@ -83,6 +85,9 @@ uint64_t live_pool_interpreter_usec(const struct live_pool *pool);
 
 const struct config_pool *live_pool_config(const struct live_pool *pool);
 
+/* Sends @signo to the process group of the run whose pid is @pid. Returns whether there is such a run. */
+bool live_pool_signal(struct live_pool *pool, pid_t pid, int signo);
+
 /* The interpreter's path. */
 const char *live_pool_python(const struct live_pool *pool);
 
@@ -90,4 +95,8 @@ const struct pool *live_pool_policy(const struct live_pool *pool);
 struct stats *live_pool_stats(struct live_pool *pool);
 /* The same, with what is known now of runs that have been declined after all. */
 const struct stats *live_pool_stats_now(struct live_pool *pool);
+
+/* Of a worker that is not dying: its process; since when it is in its state; what its warm-up took of the CPU. */
 int member_pid(const struct pool_worker *policy);
+uint64_t member_since_usec(const struct pool_worker *policy);
+uint64_t member_warmup_cpu_usec(const struct pool_worker *policy);

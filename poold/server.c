@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -210,6 +211,21 @@ static void handle_reload(struct server *server, struct client *client, struct m
         server_reload(server);
 }
 
+/* Only what poold knows to be a run is signalled: a pid that somebody has read a while ago may be another's by now. */
+static void handle_kill(struct server *server, struct client *client, struct message *message) {
+        struct proto_kill request;
+        bool found = false;
+
+        if (proto_get_kill(&message->payload, &request) < 0 || request.signo >= NSIG) {
+                client_close(client);
+                return;
+        }
+        for (size_t i = 0; i < pools_count(server->pools) && !found; i++)
+                found = live_pool_signal(pools_at(server->pools, i), (pid_t)request.pid, (int)request.signo);
+        report_done(client, found ? "" : "no run has this pid; `poolctl ps` lists them", "");
+        client_finish(client);
+}
+
 static void on_client_request(struct client *client, struct message *message, void *data) {
         struct server *server = data;
 
@@ -229,6 +245,9 @@ static void on_client_request(struct client *client, struct message *message, vo
                 break;
         case PROTO_STOP:
                 handle_stop(server, client, message);
+                break;
+        case PROTO_KILL:
+                handle_kill(server, client, message);
                 break;
         default:
                 client_close(client);

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "keeper.h"
 #include "lib/end.h"
 #include "lib/fd.h"
 #include "lib/log.h"
@@ -241,6 +242,11 @@ void worker_dismiss(struct worker *worker) {
 void worker_hang_up(struct worker *worker) {
         kill(worker->keeper, SIGHUP);
         kill_later(worker);
+}
+
+/* By its keeper: only that can know that the group is still the run's. It is our child: its pid is nobody else's. */
+void worker_signal(struct worker *worker, int signo) {
+        sigqueue(worker->keeper, KEEPER_SIGNAL, (union sigval){ .sival_int = signo });
 }
 
 /* Is the run that it was given still in its socket? It then holds files of the client's that others may wait for. */

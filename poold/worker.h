@@ -50,5 +50,8 @@ void worker_dismiss(struct worker *worker);
 /* Ends a run: SIGHUP for its process group, as a closed terminal sends, and SIGKILL if it does not go. */
 void worker_hang_up(struct worker *worker);
 
+/* Sends @signo, or none if that is 0, to the process group of its run. */
+void worker_signal(struct worker *worker, int signo);
+
 /* Its process; its keeper's until it is ready. */
 pid_t worker_pid(const struct worker *worker);
