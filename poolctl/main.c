@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "cmd_explain.h"
+#include "cmd_kill.h"
+#include "cmd_ps.h"
 #include "cmd_reload.h"
 #include "cmd_run.h"
 #include "cmd_start.h"
@@ -37,7 +39,13 @@ static const char help[] =
         "  explain [--pool NAME] PYTHON-ARGS...\n"
         "                     how this run would be served, and if not by a warm worker,\n"
         "                     why: status 0 if it would be, 1 if python3 itself would run it\n"
-        "  status [--json]    the pools and their workers\n"
+        "  status [--pool NAME] [--json] [--watch [SECONDS]]\n"
+        "                     the pools; or one of them, with its workers and the whole of its\n"
+        "                     last error. --watch shows them anew every 2 seconds, or so many\n"
+        "  ps [--json]        the scripts that workers run\n"
+        "  kill [-s SIGNAL] PID...\n"
+        "                     send SIGTERM, or another signal, to scripts that ps lists, and to\n"
+        "                     their process groups\n"
         "  reload             poold reads its configuration again: pools that are not\n"
         "                     changed keep their workers, and running scripts go on\n"
         "  start [--config FILE]\n"
@@ -70,9 +78,11 @@ static const struct {
         const char *name;
         int (*run)(char **argv);
 } commands[] = {
-        { "run", cmd_run },   { "explain", cmd_explain }, { "status", cmd_status },     { "reload", cmd_reload },
-        { "stop", cmd_stop }, { "version", cmd_version }, { "--version", cmd_version }, { "--help", cmd_help },
-        { "-h", cmd_help },   { "help", cmd_help },       { "start", cmd_start },       { "suggest", cmd_suggest },
+        { "run", cmd_run },       { "explain", cmd_explain }, { "status", cmd_status },
+        { "reload", cmd_reload }, { "stop", cmd_stop },       { "ps", cmd_ps },
+        { "kill", cmd_kill },     { "version", cmd_version }, { "--version", cmd_version },
+        { "--help", cmd_help },   { "-h", cmd_help },         { "help", cmd_help },
+        { "start", cmd_start },   { "suggest", cmd_suggest },
 };
 
 static const char *base_name(const char *path) {
