@@ -124,7 +124,7 @@ _poolctl() {
         run) _poolctl_run '--pool --no-fallback --tty=auto --tty=direct --tty=pty -v --' ;;
         explain) _poolctl_run '--pool --' ;;
         suggest) _poolctl_run '--python --' ;;
-        status) _poolctl_words '--json --watch' ;;
+        status) _poolctl_words '--json --pool --watch' ;;
         ps) _poolctl_words '--json' ;;
         stop) _poolctl_words '--now' ;;
         kill) _poolctl_jobs ;;

@@ -71,9 +71,11 @@ complete -c poolctl -n '__poolctl_in run explain suggest' -k -a '(__fish_complet
 complete -c poolctl -n '__poolctl_is run explain suggest; and not __poolctl_in run explain suggest' -F
 
 complete -c poolctl -n '__poolctl_is status ps' -l json -d 'For programs'
+complete -c poolctl -n '__poolctl_is status' -l pool -x -a '(__poolctl_pools)' -d 'This one alone'
 complete -c poolctl -n '__poolctl_is status' -l watch -d 'Again and again'
 complete -c poolctl -n '__poolctl_is stop' -l now -d 'End running scripts, too'
 complete -c poolctl -n '__poolctl_is start' -l config -r -F -d 'The configuration'
+complete -c poolctl -n '__poolctl_is kill' -s s -x -d 'This signal'
 complete -c poolctl -n '__poolctl_is kill' -x -a '(__poolctl_jobs)'
 
 complete -c poolpython -w python3
