@@ -72,7 +72,7 @@ void report_pool(struct client *client, struct live_pool *live) {
                                                 .busy = pool_count(pool, POOL_BUSY),
                                                 .waiting = live_pool_n_waiting(live),
                                                 .hits = stats->n_hits,
-                                                .recycled = 0,
+                                                .recycled = stats->n_recycled,
                                                 .warmup_p50_ms = stats_warmup_ms(stats, 50),
                                                 .warmup_p99_ms = stats_warmup_ms(stats, 99),
                                                 .handoff_p50_usec = stats_handoff_usec(stats, 50),
