@@ -1,6 +1,7 @@
 #include "log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -49,7 +50,15 @@ const char *log_level_name(enum log_level level) {
         return levels[level].name;
 }
 
+/* Nobody may wait for us because somebody does not read what we write, as behind `poold 2>&1 | less`. */
+static bool has_room(void) {
+        struct pollfd pollfd = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+        return poll(&pollfd, 1, 0) != 0;
+}
+
 void log_write(enum log_level level, const char *format, ...) {
+        static unsigned n_lost;
         char line[4096];
         int saved = errno, n_prefix, n_text;
         size_t n_bytes;
@@ -57,6 +66,17 @@ void log_write(enum log_level level, const char *format, ...) {
 
         if (level > max_level)
                 return;
+        if (!has_room()) {
+                n_lost++;
+                errno = saved;
+                return;
+        }
+        if (n_lost) {
+                unsigned n = n_lost;
+
+                n_lost = 0; /* before it comes to this again */
+                log_write(LOG_LEVEL_WARN, "%u lines are missing here: nobody had read what was written before", n);
+        }
         n_prefix = to_journal ? snprintf(line, sizeof(line), "%s", levels[level].journal)
                               : snprintf(line, sizeof(line), "%s: ", levels[level].name);
         va_start(arguments, format);

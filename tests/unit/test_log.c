@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -168,6 +169,30 @@ static void long_lines_end_in_dots(void **state) {
         capture_end(&capture);
 }
 
+/* Nobody reads what was written: that must not stop us. */
+static void a_stalled_reader_costs_lines_and_no_more(void **state) {
+        struct capture capture;
+        unsigned n_read = 0;
+
+        (void)state;
+        unsetenv("JOURNAL_STREAM");
+        capture_begin(&capture);
+        log_init(LOG_LEVEL_INFO);
+        for (int i = 0; i < 10000; i++)
+                log_info("%d", i);
+        while (captured(&capture)[0])
+                n_read++;
+        assert_in_range(n_read, 1, 9999);
+        errno = ENOENT;
+        log_info("read again");
+        assert_int_equal(errno, ENOENT);
+        assert_int_equal(strtoul(captured(&capture) + strlen("warn: "), NULL, 10), 10000 - n_read);
+        assert_string_equal(captured(&capture), "info: read again\n");
+        log_info("and on");
+        assert_string_equal(captured(&capture), "info: and on\n");
+        capture_end(&capture);
+}
+
 static void errno_is_kept(void **state) {
         struct capture capture;
 
@@ -227,6 +252,7 @@ int main(void) {
                 UNIT_TEST(the_journal_gets_its_prefix),
                 UNIT_TEST(another_stderr_is_not_the_journal),
                 UNIT_TEST(long_lines_end_in_dots),
+                UNIT_TEST(a_stalled_reader_costs_lines_and_no_more),
                 UNIT_TEST(errno_is_kept),
                 UNIT_TEST(plain_text_has_a_priority_for_the_journal_alone),
                 UNIT_TEST(level_names),
