@@ -179,6 +179,11 @@ static int relay_on_message(struct relay *relay, struct message *message) {
         }
 }
 
+static int relay_lose_worker(struct relay *relay) {
+        miss_set(relay->miss, "worker", "the worker ended before it started the script");
+        return RELAY_LOST;
+}
+
 /* Nothing more comes over the connection, or nothing that makes sense. */
 static int relay_on_hangup(struct relay *relay, int error) {
         relay->connected = false;
@@ -187,6 +192,8 @@ static int relay_on_hangup(struct relay *relay, int error) {
                         return miss_set(relay->miss, "protocol", "poold does not speak poolctl's protocol");
                 if (error == -EPROTONOSUPPORT)
                         return miss_set(relay->miss, "version", "poold is of another version");
+                if (relay->keeper)
+                        return relay_lose_worker(relay);
                 miss_set(relay->miss, "lost", "poold closed the connection; its log may say why");
                 return RELAY_LOST;
         }
@@ -230,10 +237,8 @@ static int relay_on_gone(struct relay *relay, int wait_status) {
                 r = relay_on_readable(relay);
         if (r)
                 return r;
-        if (relay_take_claim(relay)) {
-                miss_set(relay->miss, "worker", "the worker ended before it started the script");
-                return RELAY_LOST;
-        }
+        if (relay_take_claim(relay))
+                return relay_lose_worker(relay);
         relay->wait_status = wait_status;
         return RELAY_ENDED;
 }

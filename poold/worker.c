@@ -161,6 +161,13 @@ static int read_control(struct worker *worker) {
         return CHANNEL_EOF;
 }
 
+/* Is the run that it was given still in its socket? It then holds files of the client's that others may wait for. */
+static bool is_untaken(const struct worker *worker) {
+        int n_bytes = 0;
+
+        return worker->control && ioctl(channel_fd(worker->control), SIOCOUTQ, &n_bytes) == 0 && n_bytes > 0;
+}
+
 /* It has ended with the run still in its socket: the client will ask again, so that this was no hit. */
 static void lose_run(struct worker *worker) {
         log_warn("worker pid=%d ended before it took its run, which goes to another", worker_pid(worker));
@@ -206,9 +213,12 @@ static void on_process(void *data, unsigned events) {
         siginfo_t info = { 0 };
 
         (void)events;
-        worker_listen(worker); /* its last words come before its end */
         if (waitid(P_PIDFD, (id_t)worker->keeper_fd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
                 return;
+        if (worker->assigned && is_untaken(worker))
+                lose_run(worker); /* a keeper that is killed may end first, but only just */
+        else
+                worker_listen(worker); /* its last words come before its end */
         worker->events->gone(end_wait_status(&info), worker->data);
 }
 
@@ -247,13 +257,6 @@ void worker_hang_up(struct worker *worker) {
 /* By its keeper: only that can know that the group is still the run's. It is our child: its pid is nobody else's. */
 void worker_signal(struct worker *worker, int signo) {
         sigqueue(worker->keeper, KEEPER_SIGNAL, (union sigval){ .sival_int = signo });
-}
-
-/* Is the run that it was given still in its socket? It then holds files of the client's that others may wait for. */
-static bool is_untaken(const struct worker *worker) {
-        int n_bytes = 0;
-
-        return worker->control && ioctl(channel_fd(worker->control), SIOCOUTQ, &n_bytes) == 0 && n_bytes > 0;
 }
 
 static void on_timer(void *data, unsigned events) {
