@@ -11,6 +11,8 @@ import signal
 import subprocess
 import threading
 
+import pytest
+
 import harness
 
 CLAIMED = re.compile(r'^read\(\d+, "\\1\\0\\0\\0\\0\\0\\0\\0", 8\) += 8', re.M)
@@ -167,13 +169,14 @@ def test_poold_killed_at_every_system_call(poold, script, tmp_path):
 
 N_RUNS, N_CLIENTS, N_RESTARTS = 1000, 20, 5
 INI = "[poold]\nmax_starting = 4\n[pool:default]\nsize = 20\nmax_workers = 40\n"
+WAIT = "on_empty = wait\nwait_timeout = 60\n"
 
 
 class Load:
     """N_RUNS runs from N_CLIENTS clients at once."""
 
-    def __init__(self, poold, script):
-        self.poold, self.script = poold, script
+    def __init__(self, poold, script, ini):
+        self.poold, self.script, self.ini = poold, script, ini
         self.runs = []
         self.numbers = iter(range(N_RUNS))
         self.lock = threading.Lock()
@@ -202,7 +205,7 @@ class Load:
             else:
                 self.poold.process.terminate()
                 assert self.poold.process.wait(harness.DEADLINE) == 0
-            self.poold.launch(INI)
+            self.poold.launch(self.ini)
 
     def go(self):
         for thread in self.threads:
@@ -274,19 +277,21 @@ def summary(runs):
 
 
 def test_1000_runs_while_poold_is_restarted(poold, script):
+    """Those that find no worker are python3's."""
     poold.start(INI)
-    load = Load(poold, script(SCRIPT))
+    load = Load(poold, script(SCRIPT), INI)
     load.go()
     assert not [run for run in load.runs if not run.is_right()]
     ends = summary(load.runs)
-    assert ends["warm"] > 50 and ends["cold"], ends
+    assert ends["warm"] and ends["cold"], ends
     poold.wait_idle()
 
 
-def test_1000_runs_while_poold_is_restarted_and_workers_are_killed(poold, script):
+@pytest.mark.parametrize("ini, n_warm", [(INI, 1), (INI + WAIT, 200)], ids=["fallback", "wait"])
+def test_1000_runs_while_poold_is_restarted_and_workers_are_killed(poold, script, ini, n_warm):
     """Each gives its right output and status, or has died by our own signal to its worker."""
-    poold.start(INI)
-    load = Load(poold, script(SCRIPT))
+    poold.start(ini)
+    load = Load(poold, script(SCRIPT), ini)
     with Killer(poold) as killer:
         load.go()
     wrong = [run for run in load.runs
@@ -294,6 +299,6 @@ def test_1000_runs_while_poold_is_restarted_and_workers_are_killed(poold, script
     assert not wrong
     ends = summary(load.runs)
     print(ends, collections.Counter(killer.killed.values()))
-    assert ends["warm"] > 50 and len(killer.killed) >= 5, (ends, killer.killed)
+    assert ends["warm"] >= n_warm and len(killer.killed) >= 5, (ends, killer.killed)
     poold.wait_idle()
     assert poold.run("-c", "print(1)").stdout == b"1\n"
