@@ -62,7 +62,7 @@ static int run(const struct run_options *options, char **args) {
         _cleanup_miss_ struct miss miss = { 0 };
         _cleanup_context_ struct context context;
         uint64_t signals = 0;
-        int wait_status, r;
+        int wait_status = 0, r;
 
         context.cwd_fd = -1;
         if (run_options_is_disabled()) {
