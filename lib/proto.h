@@ -24,7 +24,9 @@
  *
  *     keeper  -> client   STOPPED                   the worker was stopped by a signal
  *     keeper  -> client   GONE                      how the worker's process ended; counts if there was no EXIT
+ *     keeper  -> client   WHY                       why a limit of the pool's ends the run; comes before the end
  *     client  -> keeper   KEEP                      what is to be done for the run
+ *     worker  -> keeper   LIMITS                    what holds for the run, from now on; over the client's socket, before it is that
  *
  * A client that goes without KEEP's DONE takes its run with it: the keeper sends SIGHUP to the worker's process group,
  * and SIGKILL 2 s later.
@@ -55,6 +57,7 @@
 #define PROTO_VERSION 1
 #define PROTO_HEADER_BYTES 16
 #define PROTO_REPLY_MS 1000
+#define PROTO_POOL_BYTES 65 /* a pool's name has 1 to 64 letters */
 #define PROTO_MAX_FDS 253 /* SCM_MAX_FD, see unix(7) */
 
 /* Who may send or receive a message; a bit mask, since a client's peer is first poold and then a worker. */
@@ -147,7 +150,9 @@ enum {
         M(24, WAITING, waiting, PROTO_SERVER, PROTO_CLIENT, 64, 0, 0)                                             \
         M(25, RELOAD, reload, PROTO_CLIENT, PROTO_SERVER, 64, 0, 0)                                               \
         M(26, KILL, kill, PROTO_CLIENT, PROTO_SERVER, 64, 0, 0)                                                   \
-        M(27, DENIED, denied, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)
+        M(27, DENIED, denied, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)                                         \
+        M(28, LIMITS, limits, PROTO_WORKER, PROTO_KEEPER, 256, 0, 0)                                              \
+        M(29, WHY, why, PROTO_KEEPER, PROTO_CLIENT, 1024, 0, 0)
 
 /* Nothing was started. `reason` is the miss's name, `detail` is for a person, `python` the interpreter to run. */
 #define PROTO_FIELDS_refused(F) F(str, reason) F(str, detail) F(str, python)
@@ -187,11 +192,21 @@ enum {
 #define PROTO_FIELDS_ended(F) F(u32, wait_status) /* as waitpid(2) has it */
 
 /* What a new worker is to be. `modules` are imported in order; `path` goes before the rest of sys.path. */
-#define PROTO_FIELDS_setup(F) F(str, pool) F(strv, modules) F(strv, path)
+#define PROTO_FIELDS_setup(F)                                                                                     \
+        F(str, pool)                                                                                              \
+        F(strv, modules)                                                                                          \
+        F(strv, path)                                                                                             \
+        F(u32, nice)             /* of the warm-up */                                                             \
+        F(u32, run_timeout_sec)  /* of its run; 0: none, as with the next */                                      \
+        F(u64, memory_max_bytes)                                                                                  \
+        F(u32, has_group)        /* 1: the last is its control group's to hold */
 #define PROTO_FIELDS_ready(F) F(u32, pid) F(u64, init_usec) F(u64, preload_usec)
 #define PROTO_FIELDS_failed(F) F(str, module) F(str, traceback)
 #define PROTO_FIELDS_declined(F) F(str, reason)
 #define PROTO_FIELDS_stopped(F) F(u32, signo)
+/* Those of the pool's that the keeper sees to; 0: none. */
+#define PROTO_FIELDS_limits(F) F(str, pool) F(u32, run_timeout_sec) F(u64, memory_max_bytes)
+#define PROTO_FIELDS_why(F) F(str, text) /* for a person, behind the program's name */
 #define PROTO_FIELDS_keep(F) F(u32, orders) /* PROTO_KEEP_* */ F(u32, signo)
 
 /*
@@ -234,7 +249,7 @@ enum {
 #define PROTO_PAYLOADS(P)                                                                                         \
         P(refused) P(run) P(assigned) P(ended) P(setup) P(ready) P(failed) P(declined) P(status) P(status_head)   \
         P(status_pool) P(status_miss) P(status_workers) P(done) P(stop) P(explained) P(stopped) P(keep)     \
-        P(waiting) P(reload) P(denied) P(kill)
+        P(waiting) P(reload) P(denied) P(kill) P(limits) P(why)
 /* clang-format on */
 
 #define PROTO_ENUM(number, type, name, ...) PROTO_##type = (number),

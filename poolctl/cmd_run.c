@@ -72,6 +72,8 @@ static int run(const struct run_options *options, char **args) {
         r = context_collect(&context, &miss);
         if (r == 0)
                 r = run_warm(&context, options, args, &wait_status, &signals, &miss);
+        if (r == 0 && miss.detail)
+                say("%s", miss_text(&miss));
         if (r == 0)
                 return end_like(wait_status);
         context_restore_signals(&context, signals);

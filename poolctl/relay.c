@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
@@ -51,6 +52,7 @@ struct relay {
         bool started;   /* somebody else has the claim */
         bool stopped;   /* the worker is, and we were with it */
         bool verbose;
+        char *why; /* the pool's limit that ended the run, if one did */
 
         uint64_t held;       /* signals for the worker that is yet to be found */
         uint64_t held_group; /* of them, those for its group */
@@ -257,6 +259,13 @@ static void relay_on_stopped(struct relay *relay, int signo) {
                 relay_continue(relay);
 }
 
+static void relay_note_why(struct relay *relay, struct message *message) {
+        struct proto_why why;
+
+        if (message->type == PROTO_WHY && !relay->why && proto_get_why(&message->payload, &why) == 0)
+                relay->why = strdup(why.text);
+}
+
 static int relay_on_keeper_message(struct relay *relay, struct message *message) {
         struct proto_stopped stopped;
         struct proto_ended ended;
@@ -265,7 +274,18 @@ static int relay_on_keeper_message(struct relay *relay, struct message *message)
                 return relay_on_gone(relay, (int)ended.wait_status);
         if (message->type == PROTO_STOPPED && proto_get_stopped(&message->payload, &stopped) == 0)
                 relay_on_stopped(relay, (int)stopped.signo);
+        relay_note_why(relay, message);
         return 0;
+}
+
+/* What the keeper has said before the run said how it ended; all else that it may say is late. */
+static void relay_hear_why(struct relay *relay) {
+        while (!relay->why && channel_read(relay->keeper) == 0) {
+                _cleanup_message_ struct message message;
+
+                while (channel_next(relay->keeper, &message) == 0)
+                        relay_note_why(relay, &message);
+        }
 }
 
 /* A keeper that is killed takes its worker with it. */
@@ -375,6 +395,8 @@ static int relay_step(struct relay *relay) {
                 r = relay_on_signal(relay);
         if (r == 0 && pollfds[2].revents)
                 r = relay_on_keeper(relay);
+        else if (r == RELAY_ENDED && pollfds[2].revents)
+                relay_hear_why(relay);
         if (r == 0 && relay->proxy)
                 relay_keep(relay, proxy_step(relay->proxy, pollfds + N_POLLFDS), 0);
         return r;
@@ -441,6 +463,9 @@ int relay_run(struct context *context, struct channel *channel, const struct rel
                 relay_drain(&relay);
         if (r == RELAY_ENDED)
                 relay_keep(&relay, PROTO_KEEP_DONE, 0);
+        if (r == RELAY_ENDED && relay.why)
+                miss_set(ret_miss, "limit", "%s", relay.why);
+        free(relay.why);
         channel_free(relay.keeper);
         fd_close(relay.worker.pidfd);
         *ret_wait_status = relay.wait_status;

@@ -28,7 +28,7 @@ enum {
  * Has a run served over @channel (borrowed). @context is what context_collect() found. *@signals are those that came
  * before, and then those that nobody was given.
  * Returns
- *   0          the run is over; *ret_wait_status says how
+ *   0          the run is over; *ret_wait_status says how, and *ret_miss why if a limit of the pool's ended it
  *   MISS       nothing was started, and poold will not start it later; *ret_miss says why
  *   RELAY_LOST the same, since the worker or poold has ended: it may be asked for again, over another channel
  *   -errno     it was started, but its end cannot be known

@@ -19,7 +19,11 @@
 
 static uint32_t our_oom_score = OOM_SCORE_UNKNOWN;
 
-void context_remember(void) {
+static rlim_t data_max = RLIM_INFINITY;
+
+void context_remember(uint64_t data_max_bytes) {
+        if (data_max_bytes)
+                data_max = data_max_bytes;
         our_oom_score = oom_score_get();
 }
 
@@ -48,6 +52,20 @@ static bool counts_the_preload(unsigned resource) {
         return resource == RLIMIT_AS || resource == RLIMIT_DATA || resource == RLIMIT_CPU;
 }
 
+/*
+ * Of what counts memory, RLIMIT_DATA is nearest to what a process uses: memory of its own that can be written. Of
+ * RLIMIT_AS, libraries reserve many times that.
+ */
+static int limit_memory(struct decline *why) {
+        struct rlimit ours;
+
+        if (data_max == RLIM_INFINITY || getrlimit(RLIMIT_DATA, &ours) < 0)
+                return 0;
+        ours.rlim_max = ours.rlim_max < data_max ? ours.rlim_max : data_max;
+        ours.rlim_cur = ours.rlim_max;
+        return setrlimit(RLIMIT_DATA, &ours) < 0 ? decline(why, "limits", "memory_max: %s", strerror(errno)) : 0;
+}
+
 static int adopt_limits(const struct proto_run *run, struct decline *why) {
         if (run->limits.count != 2 * RLIM_NLIMITS)
                 return decline(why, "limits", "%u limits are not %u", run->limits.count, 2 * RLIM_NLIMITS);
@@ -67,7 +85,7 @@ static int adopt_limits(const struct proto_run *run, struct decline *why) {
                 if (setrlimit((enum __rlimit_resource)resource, &wanted) < 0)
                         return decline(why, "limits", "limit %u: %s", resource, strerror(errno));
         }
-        return 0;
+        return limit_memory(why);
 }
 
 /* Priority and CPUs belong to threads, and the modules may have started some. */

@@ -8,8 +8,11 @@
 #include "decline.h"
 #include "lib/proto.h"
 
-/* Call it while the worker is not yet waited for: it notes what the process started with. */
-void context_remember(void);
+/*
+ * Call it while the worker is not yet waited for: it notes what the process started with. @data_max_bytes is what a run
+ * may have at most of RLIMIT_DATA; 0: whatever its client may have.
+ */
+void context_remember(uint64_t data_max_bytes);
 
 /*
  * Takes on what can be taken on, and declines ("cwd", "limits", "nice", "affinity") what cannot be had. Everything

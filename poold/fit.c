@@ -65,7 +65,17 @@ static bool is_late(const char *variable) {
         return IS_ONE_OF(variable, late);
 }
 
+/* Of those that the pool names itself, each value is as good as another. */
+static bool is_named(const struct fit *fit, const char *variable) {
+        for (char *const *name = fit->settings.env_sensitive; *name; name++)
+                if (matches(variable, *name))
+                        return true;
+        return false;
+}
+
 static bool is_sensitive(const struct fit *fit, const char *variable) {
+        if (is_named(fit, variable))
+                return true;
         if (!IS_ONE_OF(variable, import_time) || IS_ONE_OF(variable, never_early))
                 return false;
         if (fit->ignores_python && matches(variable, "PYTHON*"))
@@ -231,7 +241,7 @@ static int check_environment(const struct fit *fit, const struct proto_run *run,
                 if (!is_sensitive(fit, variable))
                         continue;
                 ours = find_same_name(fit, variable);
-                if (!ours && is_late(variable))
+                if (!ours && is_late(variable) && !is_named(fit, variable))
                         continue;
                 if (!ours || strcmp(ours, variable) != 0)
                         return decline(ret_miss, "environment", "%.*s is %s in the pool's workers",

@@ -17,6 +17,7 @@ struct fit_settings {
         bool is_default;      /* it is what python3 is for a client that has activated no environment */
         char *const *envp;    /* what they start with */
         char *const *options; /* python's, such that pyargs_parse() takes them */
+        char *const *env_sensitive; /* names of variables that count beside those that do anyway, see config.h */
 };
 
 /* What @settings points to is borrowed. NULL: no memory. */

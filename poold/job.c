@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -33,9 +34,10 @@ struct job {
         struct channel *client; /* NULL until there is one */
         struct own_socket control_socket;
         struct own_socket client_socket;
-        struct fdset assigned; /* what the client gets with ASSIGNED; its terminal last, if there is one */
-        pid_t pid;             /* who may speak on them: not a child that the script forks */
-        const char *python;    /* the interpreter, as the script has it in sys.executable */
+        struct fdset assigned;      /* what the client gets with ASSIGNED; its terminal last, if there is one */
+        pid_t pid;                  /* who may speak on them: not a child that the script forks */
+        const char *python;         /* the interpreter, as the script has it in sys.executable */
+        struct proto_limits limits; /* for the keeper to see to */
 };
 
 static struct job job;
@@ -99,6 +101,26 @@ static int introduce(bool has_terminal) {
         fds->n_fds = n_fds;
         fdset_fini(fds);
         return r;
+}
+
+/*
+ * Tells the keeper what holds for the run, over what is still our end of the client's socket. Returns 0 or negative
+ * errno: without its limits there is no run.
+ */
+static int send_limits(void) {
+        _cleanup_writer_ struct wire_writer writer = { 0 };
+        struct channel *keeper;
+        int r;
+
+        if (!job.limits.run_timeout_sec && !job.limits.memory_max_bytes)
+                return 0;
+        keeper = channel_new(job.assigned.fds[PROTO_ASSIGNED_FD_KEEPER], PROTO_WORKER, PROTO_KEEPER);
+        if (!keeper)
+                return -ENOMEM;
+        proto_put_limits(&writer, &job.limits);
+        r = channel_send(keeper, PROTO_LIMITS, &writer, NULL);
+        channel_release(keeper);
+        return r == CHANNEL_AGAIN ? -EAGAIN : r;
 }
 
 static void send_exit(int wait_status) {
@@ -272,6 +294,8 @@ static int serve(struct message *message) {
                 r = proto_get_run(&message->payload, &context);
         if (r == 0 && context.leads_group)
                 setpgid(0, 0);
+        if (r == 0)
+                r = send_limits();
         /* The client may set its terminal up for the run as soon as it hears of us, so ours is like it before. */
         if (r == 0)
                 r = take_terminal(&message->fds, &context, &why);
@@ -309,6 +333,17 @@ static int receive(struct message *ret_message) {
         Py_END_ALLOW_THREADS return r;
 }
 
+/* Returns 0 or -ENOMEM. */
+static int note_limits(const struct proto_setup *setup) {
+        job.limits = (struct proto_limits){
+                .pool = strdup(setup->pool),
+                .run_timeout_sec = setup->run_timeout_sec,
+                .memory_max_bytes = setup->has_group ? setup->memory_max_bytes : 0,
+        };
+        context_remember(setup->has_group ? 0 : setup->memory_max_bytes);
+        return job.limits.pool ? 0 : -ENOMEM;
+}
+
 /* Returns 0 or negative: nothing to wait for. */
 static int preload(const struct message *message, uint64_t init_usec) {
         struct wire_reader reader = message->payload;
@@ -316,6 +351,7 @@ static int preload(const struct message *message, uint64_t init_usec) {
         struct placeholders holders;
         struct proto_setup setup;
         uint64_t began_usec = job_now_usec();
+        const int nice = getpriority(PRIO_PROCESS, 0);
         int r;
 
         if (message->type != PROTO_SETUP || proto_get_setup(&reader, &setup) < 0)
@@ -323,6 +359,7 @@ static int preload(const struct message *message, uint64_t init_usec) {
         title_start(setup.pool, job.python);
         if (chdir("/") < 0) /* what lies where poold was started is none of the modules' business */
                 return -errno;
+        patience_set(true, (int)setup.nice > nice ? (int)setup.nice : nice);
         placeholders_init(&holders);
         r = python_preload(&setup, &failure);
         placeholders_fini(&holders);
@@ -331,8 +368,10 @@ static int preload(const struct message *message, uint64_t init_usec) {
                 python_failure_fini(&failure);
                 return r;
         }
-        patience_set(false);
-        context_remember();
+        patience_set(false, nice);
+        r = note_limits(&setup);
+        if (r < 0)
+                return r;
         title_idle();
         return send_ready(init_usec, job_now_usec() - began_usec);
 }

@@ -12,4 +12,5 @@ enum {
         KEEPER_FD_MASTER,      /* of the worker's controlling terminal; these two are closed if it has none */
         KEEPER_FD_SLAVE,
         KEEPER_FDS_END,
+        KEEPER_FD_GROUP = KEEPER_FDS_END, /* the keeper's alone: the worker's control group, if it has one */
 };

@@ -9,21 +9,29 @@
  * The worker is born with a controlling terminal, since only a session's leader could give it one later, and that is
  * not the worker. A run without a terminal drops it, which costs the worker less than 2 us.
  *
+ * We see to the limits of the pool's: we end a run whose time is up, and if the worker has a control group (groups.h)
+ * we put it there, stay outside ourselves, tell the client of a kill for lack of memory, and remove the group.
+ *
  * From poold: SIGHUP is passed on to the worker's group, SIGTERM kills it, KEEPER_SIGNAL names another one for it. Other
  * signals, such as those that a script sends to its parent, which under python3 is another process, do nothing.
  */
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,9 +40,11 @@
 #include "lib/channel.h"
 #include "lib/end.h"
 #include "lib/fd.h"
+#include "lib/log.h"
 #include "patience.h"
 
 #define KILL_AFTER_MS 2000
+#define KILL_AFTER_TIMEOUT_MS 10000 /* run_timeout(5) promises it */
 
 struct keeper {
         pid_t worker;
@@ -43,9 +53,13 @@ struct keeper {
         int terminal;
         int master; /* of it, so that it does not hang up in a worker that drops it */
         int signal_fd;
+        bool has_group;         /* KEEPER_FD_GROUP is the worker's control group */
         struct channel *client; /* NULL once that is gone */
         bool is_done;           /* the client has said so */
         int64_t kill_at_ms;     /* 0: not at all */
+        int64_t end_at_ms;      /* the run's time is up; 0: never */
+        struct proto_limits limits;
+        char pool[PROTO_POOL_BYTES]; /* its name, "" until there is a run with limits */
 };
 
 /* What the worker is to have, until it does. */
@@ -93,7 +107,7 @@ __attribute__((noreturn)) static void become_worker(const struct gifts *gifts, p
         place(gifts->slave, KEEPER_FD_SLAVE);
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
-        patience_set(true);
+        patience_set(true, getpriority(PRIO_PROCESS, 0));
         execv(argv[1], argv + 2);
         dprintf(STDERR_FILENO, "poold-keeper: cannot start %s: %s\n", argv[1], strerror(errno));
         _exit(127);
@@ -105,7 +119,7 @@ static int open_client(struct keeper *keeper, struct gifts *gifts) {
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
                 return -errno;
         gifts->client = pair[1];
-        keeper->client = channel_new(pair[0], PROTO_KEEPER, PROTO_CLIENT);
+        keeper->client = channel_new(pair[0], PROTO_KEEPER, PROTO_CLIENT | PROTO_WORKER);
         return keeper->client ? 0 : -ENOMEM;
 }
 
@@ -151,6 +165,22 @@ static void dismiss_idler(pid_t pid) {
 }
 
 /*
+ * As fork(2), into the worker's control group if it has one: born there, it need not be moved, for which the kernel
+ * makes every process of the machine that forks or ends wait.
+ */
+static pid_t fork_worker(const struct keeper *keeper) {
+        struct clone_args arguments = {
+                .flags = CLONE_INTO_CGROUP,
+                .exit_signal = SIGCHLD,
+                .cgroup = KEEPER_FD_GROUP,
+        };
+
+        if (!keeper->has_group)
+                return fork();
+        return (pid_t)syscall(SYS_clone3, &arguments, sizeof(arguments));
+}
+
+/*
  * The worker is in a process group of which it is not the leader, since that does not live long. If its client leads
  * one, it makes itself a leader later; there would be no way back.
  */
@@ -161,7 +191,7 @@ static int start_worker(struct keeper *keeper, const struct gifts *gifts, char *
 
         if (leader < 0 || setpgid(leader, leader) < 0)
                 return -errno;
-        keeper->worker = fork();
+        keeper->worker = fork_worker(keeper);
         r = keeper->worker < 0 ? -errno : 0;
         if (keeper->worker == 0) {
                 setpgid(0, leader);
@@ -178,6 +208,8 @@ static int start(struct keeper *keeper, char **argv) {
         struct gifts gifts = { -1, -1, -1 };
         int r;
 
+        keeper->has_group =
+                fd_set_cloexec(KEEPER_FD_GROUP, true) == 0; /* before it is the number of something else */
         r = reserve_numbers();
         if (r == 0)
                 r = open_signals(keeper);
@@ -273,6 +305,15 @@ static void carry_out(struct keeper *keeper, const struct proto_keep *keep) {
                 keeper->is_done = true;
 }
 
+/* The time of a run begins with it, and goes on while it is stopped, but not while the machine sleeps. */
+static void set_limits(struct keeper *keeper, const struct proto_limits *limits) {
+        keeper->limits = *limits; /* its strings are the message's */
+        snprintf(keeper->pool, sizeof(keeper->pool), "%s", limits->pool);
+        keeper->limits.pool = keeper->pool;
+        if (limits->run_timeout_sec)
+                keeper->end_at_ms = now_ms() + (int64_t)limits->run_timeout_sec * 1000;
+}
+
 /* Its run goes with it. */
 static void lose_client(struct keeper *keeper) {
         keeper->client = channel_free(keeper->client);
@@ -284,24 +325,103 @@ static void lose_client(struct keeper *keeper) {
         keeper->kill_at_ms = now_ms() + KILL_AFTER_MS;
 }
 
+static int handle_message(struct keeper *keeper, struct message *message) {
+        struct proto_limits limits;
+        struct proto_keep keep;
+        int r;
+
+        if (message->type == PROTO_LIMITS) {
+                r = proto_get_limits(&message->payload, &limits);
+                if (r == 0)
+                        set_limits(keeper, &limits);
+                return r;
+        }
+        r = proto_get_keep(&message->payload, &keep);
+        if (r == 0)
+                carry_out(keeper, &keep);
+        return r;
+}
+
 /* Reads all that there is. */
 static void hear(struct keeper *keeper) {
         int r = 0;
 
         while (r == 0) {
                 _cleanup_message_ struct message message;
-                struct proto_keep keep;
 
                 r = channel_next(keeper->client, &message);
                 if (r == 0)
-                        r = proto_get_keep(&message.payload, &keep);
-                if (r == 0)
-                        carry_out(keeper, &keep);
+                        r = handle_message(keeper, &message);
                 else if (r == CHANNEL_AGAIN)
                         r = channel_read(keeper->client);
         }
         if (r != CHANNEL_AGAIN)
                 lose_client(keeper);
+}
+
+/* --- The pool's limits --- */
+
+static void tell_why(struct keeper *keeper, const char *text) {
+        _cleanup_writer_ struct wire_writer payload = { 0 };
+
+        log_warn("pool=%s pid=%d %s", keeper->pool, keeper->worker, text);
+        proto_put_why(&payload, &(struct proto_why){ .text = text });
+        tell(keeper, PROTO_WHY, &payload);
+}
+
+/* As timeout(1) ends a command: a stopped one has to go on to hear of it. */
+static void end_run(struct keeper *keeper) {
+        char text[128];
+
+        snprintf(text, sizeof(text), "ended after %u s, the run_timeout of pool \"%s\"",
+                 keeper->limits.run_timeout_sec, keeper->pool);
+        tell_why(keeper, text);
+        signal_group(keeper, group_of_worker(keeper), SIGTERM);
+        signal_group(keeper, group_of_worker(keeper), SIGCONT);
+        keeper->end_at_ms = 0;
+        if (!keeper->kill_at_ms)
+                keeper->kill_at_ms = now_ms() + KILL_AFTER_TIMEOUT_MS;
+}
+
+/* How many processes of the worker's control group the kernel has killed for their memory. */
+static unsigned long count_oom_kills(const struct keeper *keeper) {
+        _cleanup_fd_ int fd =
+                !keeper->has_group ? -1 : openat(KEEPER_FD_GROUP, "memory.events", O_RDONLY | O_CLOEXEC);
+        char text[512];
+        ssize_t n_bytes = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+        const char *found;
+
+        if (n_bytes < 0)
+                return 0;
+        text[n_bytes] = '\0';
+        found = strstr(text, "\noom_kill ");
+        return found ? strtoul(found + strlen("\noom_kill "), NULL, 10) : 0;
+}
+
+static void explain_kill(struct keeper *keeper, int wait_status) {
+        char text[160];
+
+        if (!WIFSIGNALED(wait_status) || WTERMSIG(wait_status) != SIGKILL || !count_oom_kills(keeper))
+                return;
+        if (keeper->limits.memory_max_bytes)
+                snprintf(text, sizeof(text), "killed for its memory, by the memory_max of pool \"%s\", %llu bytes",
+                         keeper->pool, (unsigned long long)keeper->limits.memory_max_bytes);
+        else
+                snprintf(text, sizeof(text), "killed by the kernel for lack of memory");
+        tell_why(keeper, text);
+}
+
+/* What the run has left behind keeps it, and is left alone: the group is poold's then, or its successor's. */
+static void remove_group(const struct keeper *keeper) {
+        char link[32], path[PATH_MAX];
+        ssize_t n_bytes;
+
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", KEEPER_FD_GROUP);
+        n_bytes = !keeper->has_group ? -1 : readlink(link, path, sizeof(path) - 1);
+        if (n_bytes <= 0)
+                return;
+        path[n_bytes] = '\0';
+        rmdir(path);
 }
 
 /* --- The worker --- */
@@ -322,12 +442,14 @@ static void on_end(struct keeper *keeper, int wait_status) {
                 tcsetpgrp(keeper->terminal, getpgrp());
         if (keeper->client)
                 hear(keeper);
+        explain_kill(keeper, wait_status);
         proto_put_ended(&payload, &(struct proto_ended){ .wait_status = (uint32_t)wait_status });
         tell(keeper, PROTO_GONE, &payload);
         /* Of what it has started nobody is left to take care, be it modules that did or a run that is not wanted. */
         if (!keeper->client && !keeper->is_done)
                 signal_all(keeper, SIGKILL);
         waitpid(keeper->worker, NULL, 0);
+        remove_group(keeper);
 }
 
 /* Returns whether it has ended, and *ret_wait_status. */
@@ -362,6 +484,25 @@ static bool on_signals(struct keeper *keeper, int *ret_wait_status) {
         return look_at_worker(keeper, ret_wait_status);
 }
 
+/* Does what is due. Returns how long to wait for more, -1 for ever. */
+static int look_at_clock(struct keeper *keeper) {
+        const int64_t now = now_ms();
+        int64_t next_ms;
+
+        if (keeper->kill_at_ms && keeper->kill_at_ms <= now) {
+                keeper->kill_at_ms = 0;
+                signal_all(keeper, SIGKILL);
+        }
+        if (keeper->end_at_ms && keeper->end_at_ms <= now)
+                end_run(keeper);
+        next_ms = keeper->end_at_ms;
+        if (keeper->kill_at_ms && (!next_ms || keeper->kill_at_ms < next_ms))
+                next_ms = keeper->kill_at_ms;
+        if (!next_ms)
+                return -1;
+        return next_ms <= now ? 0 : next_ms - now > INT_MAX ? INT_MAX : (int)(next_ms - now);
+}
+
 static int keep(struct keeper *keeper) {
         int wait_status;
 
@@ -370,13 +511,8 @@ static int keep(struct keeper *keeper) {
                         { .fd = keeper->signal_fd, .events = POLLIN },
                         { .fd = keeper->client ? channel_fd(keeper->client) : -1, .events = POLLIN },
                 };
-                int64_t rest_ms = keeper->kill_at_ms ? keeper->kill_at_ms - now_ms() : -1;
-                int n = poll(pollfds, 2, rest_ms < 0 && keeper->kill_at_ms ? 0 : (int)rest_ms);
+                int n = poll(pollfds, 2, look_at_clock(keeper));
 
-                if (n == 0) {
-                        keeper->kill_at_ms = 0;
-                        signal_all(keeper, SIGKILL);
-                }
                 if (n > 0 && pollfds[0].revents && on_signals(keeper, &wait_status))
                         return wait_status;
                 if (n > 0 && pollfds[1].revents)

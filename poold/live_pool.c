@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "lib/cputime.h"
+#include "lib/fd.h"
 #include "lib/log.h"
 #include "lib/pyargs.h"
 #include "worker.h"
@@ -18,6 +19,7 @@ struct member {
         struct live_pool *pool;
         struct worker *process;
         uint64_t warmup_cpu_usec, taken_usec; /* what it had used when it was ready; when its run began */
+        char *group; /* the control group's name; NULL: it has none */
 };
 
 struct live_pool {
@@ -114,6 +116,7 @@ static void on_gone(int wait_status, void *data) {
                           (unsigned)wait_status);
         pool_remove(&member->policy, error, loop_now_usec());
         worker_free(member->process);
+        groups_remove(pool->settings.groups, member->group);
         free(member);
         changed(pool);
 }
@@ -127,17 +130,42 @@ static const struct worker_events worker_events = {
 
 /* --- What the policy asks for --- */
 
+/*
+ * Gives the worker a control group. Returns 0, also if it can do without one and then *ret_fd is -1, or negative errno.
+ */
+static int add_group(struct member *member, int *ret_fd) {
+        const struct live_pool_settings *settings = &member->pool->settings;
+        const uint64_t memory_max_bytes = settings->pool->memory_max_bytes;
+        int r;
+
+        *ret_fd = -1;
+        if (groups_problem(settings->groups))
+                return 0;
+        r = groups_add(settings->groups, memory_max_bytes, &member->group, ret_fd);
+        if (r < 0)
+                log_warn("pool=%s cannot make a control group: %s", settings->pool->name, strerror(-r));
+        return memory_max_bytes ? r : 0;
+}
+
 static int start_process(struct member *member) {
         const struct live_pool_settings *settings = &member->pool->settings;
+        _cleanup_fd_ int group_fd = -1;
         char *modules_owned = NULL, *path_owned = NULL;
         struct worker_command command = {
                 .argv = member->pool->argv,
                 .envp = member->pool->envp,
                 .setup.pool = settings->pool->name,
+                .setup.nice = settings->may_be_nice ? settings->pool->nice : 0,
+                .setup.run_timeout_sec = settings->pool->run_timeout_sec,
+                .setup.memory_max_bytes = settings->pool->memory_max_bytes,
         };
         int r;
 
-        r = wire_strv_from_array(settings->pool->modules, &command.setup.modules, &modules_owned);
+        r = add_group(member, &group_fd);
+        command.group_fd = group_fd;
+        command.setup.has_group = group_fd >= 0;
+        if (r == 0)
+                r = wire_strv_from_array(settings->pool->modules, &command.setup.modules, &modules_owned);
         if (r == 0)
                 r = wire_strv_from_array(settings->pool->path, &command.setup.path, &path_owned);
         if (r == 0)
@@ -159,6 +187,8 @@ static int spawn_member(struct pool *policy, void *data, uint64_t now_usec) {
         }
         if (r < 0) {
                 log_err("pool=%s cannot start %s: %s", pool_name(policy), pool->argv[0], strerror(-r));
+                if (member)
+                        groups_remove(pool->settings.groups, member->group);
                 free(member);
                 return r;
         }
@@ -260,7 +290,14 @@ static struct pool_settings policy_settings(const struct config_pool *config) {
 }
 
 static struct fit *make_fit(const struct config_pool *config, bool is_default, char **envp) {
-        return envp ? fit_new(&(struct fit_settings){ &config->python, is_default, envp, config->options }) : NULL;
+        return envp ? fit_new(&(struct fit_settings){
+                              .interpreter = &config->python,
+                              .is_default = is_default,
+                              .envp = envp,
+                              .options = config->options,
+                              .env_sensitive = config->env_sensitive,
+                      })
+                    : NULL;
 }
 
 struct live_pool *live_pool_new(const struct live_pool_settings *settings) {
@@ -277,6 +314,9 @@ struct live_pool *live_pool_new(const struct live_pool_settings *settings) {
         pool->envp = make_environment(settings->pool);
         pool->argv = make_command(settings);
         pool->fit = make_fit(settings->pool, settings->is_default, pool->envp);
+        if (settings->pool->memory_max_bytes && groups_problem(settings->groups))
+                log_info("pool=%s memory_max holds for each process alone: %s", settings->pool->name,
+                         groups_problem(settings->groups));
         return pool->policy && pool->fit && pool->argv ? pool : live_pool_free(pool);
 }
 
@@ -310,6 +350,7 @@ static void free_members(struct pool *policy) {
                 while ((worker = TAILQ_FIRST(pool_workers(policy, state)))) {
                         pool_remove(worker, "", loop_now_usec());
                         worker_free(member_of(worker)->process);
+                        free(member_of(worker)->group); /* its keeper removes it */
                         free(member_of(worker));
                 }
         }

@@ -8,6 +8,7 @@
 
 #include "config.h"
 #include "fit.h"
+#include "groups.h"
 #include "lib/channel.h"
 #include "loop.h"
 #include "pool.h"
@@ -27,6 +28,8 @@ struct live_pool_settings {
         const struct config_pool *pool;
         const struct programs *programs;
         bool is_default; /* see struct fit_settings */
+        struct groups *groups;
+        bool may_be_nice; /* a worker that warms up */
         /* Something may be due: call live_pool_turn() of every pool. */
         void (*changed)(void *data);
         void *data;

@@ -14,11 +14,13 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "groups.h"
 #include "lib/fd.h"
 #include "lib/log.h"
 #include "listener.h"
 #include "live_pool.h"
 #include "loop.h"
+#include "niceness.h"
 #include "server.h"
 #include "systemd.h"
 
@@ -184,7 +186,12 @@ static int serve(struct loop *loop, const struct server_settings *settings, stru
 static int run(struct config *config, const char *config_path, const struct programs *programs) {
         _cleanup_fd_ int signal_fd = catch_signals();
         struct systemd systemd = { 0 };
-        const struct server_settings settings = { config, config_path, programs, &systemd };
+        struct server_settings settings = {
+                .config = config,
+                .config_path = config_path,
+                .programs = programs,
+                .systemd = &systemd,
+        };
         struct listener *listener;
         struct loop *loop;
         int r;
@@ -195,7 +202,11 @@ static int run(struct config *config, const char *config_path, const struct prog
         r = listener_new(config->socket, &listener);
         if (r < 0)
                 return r; /* logged there */
-        loop = loop_new();
+        settings.groups = groups_new("/sys/fs/cgroup");
+        settings.may_be_nice = niceness_can_be_undone();
+        if (!settings.may_be_nice)
+                log_info("workers warm up without niceness, which without RLIMIT_NICE could not be taken back");
+        loop = settings.groups ? loop_new() : NULL;
         if (loop && signal_fd >= 0)
                 r = serve(loop, &settings, listener, signal_fd);
         else
@@ -203,6 +214,7 @@ static int run(struct config *config, const char *config_path, const struct prog
         if (!loop || signal_fd < 0 || r < 0)
                 log_err("stopped: %s", strerror(r < 0 ? -r : signal_fd < 0 ? -signal_fd : ENOMEM));
         loop_free(loop);
+        groups_free(settings.groups);
         return !loop ? -ENOMEM : signal_fd < 0 ? signal_fd : r;
 }
 

@@ -76,6 +76,8 @@ static struct live_pool *make_pool(struct pools *pools, struct config *config, c
                 .config = config,
                 .pool = pool,
                 .programs = pools->settings.programs,
+                .groups = pools->settings.groups,
+                .may_be_nice = pools->settings.may_be_nice,
                 .is_default = is_default(config, pool),
                 .changed = pools->settings.changed,
                 .data = pools->settings.data,

@@ -17,6 +17,8 @@ struct pools;
 struct pools_settings {
         struct loop *loop;
         const struct programs *programs;
+        struct groups *groups;
+        bool may_be_nice; /* a worker that warms up */
         /* Something may be due: call pools_turn(). */
         void (*changed)(void *data);
         void *data;

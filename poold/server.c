@@ -328,6 +328,8 @@ static int set_up(struct server *server) {
         const struct pools_settings pools_settings = {
                 .loop = server->loop,
                 .programs = server->settings.programs,
+                .groups = server->settings.groups,
+                .may_be_nice = server->settings.may_be_nice,
                 .changed = on_pools_changed,
                 .data = server,
         };

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "config.h"
+#include "groups.h"
 #include "listener.h"
 #include "loop.h"
 #include "systemd.h"
@@ -18,6 +19,8 @@ struct server_settings {
         const char *config_path; /* as config_load() has it, to read it again */
         const struct programs *programs;
         const struct systemd *systemd;
+        struct groups *groups;
+        bool may_be_nice; /* a worker that warms up */
 };
 
 /*

@@ -55,7 +55,8 @@ static int start_process(struct worker *worker, const struct worker_command *com
         r = channel_send(worker->control, PROTO_SETUP, &setup, NULL);
         if (r < 0)
                 return r;
-        return spawn(command->argv[0], command->argv, command->envp, theirs, &worker->keeper, &worker->keeper_fd);
+        return spawn(command->argv[0], command->argv, command->envp, theirs, command->group_fd, &worker->keeper,
+                     &worker->keeper_fd);
 }
 
 static int watch(struct worker *worker) {

@@ -25,6 +25,7 @@ struct worker_events {
 struct worker_command {
         char *const *argv; /* the keeper, and its arguments: the worker's program, and its arguments */
         char *const *envp;
+        int group_fd; /* the worker's control group; -1: ours */
         struct proto_setup setup;
 };
 
