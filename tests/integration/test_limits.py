@@ -4,7 +4,6 @@ import os
 import pathlib
 import resource
 import signal
-import subprocess
 import time
 
 import pytest
@@ -57,7 +56,8 @@ def test_no_timeout_is_none(poold):
     poold.start("[pool:default]\nsize = 1\n[pool:short]\nsize = 1\nrun_timeout = 1\n")
     long = poold.popen("-c", "print(1, flush=True); input()")
     assert long.stdout.readline() == "1\n"
-    assert poold.run("-c", "input()", stdin=subprocess.PIPE, env=poold.env | {"POOLD_POOL": "short"}).stderr == said(1, "short")
+    short = poold.run("-c", "import time; time.sleep(600)", env=poold.env | {"POOLD_POOL": "short"})
+    assert short.stderr == said(1, "short")
     assert long.communicate("go\n") == ("", "")
     assert long.returncode == 0
 
@@ -150,7 +150,7 @@ def test_memory_max_of_a_process(poold):
     poold.wait_idle()
     assert poold.run("-c", GRAB, 300 << 20).stdout == b"no\n"
     poold.wait_idle()
-    reserve = "import mmap; mmap.mmap(-1, 4 << 30, mmap.MAP_PRIVATE | mmap.MAP_NORESERVE, mmap.PROT_READ); print('yes')"
+    reserve = "import mmap; mmap.mmap(-1, 4 << 30, mmap.MAP_PRIVATE | 0x4000, mmap.PROT_READ); print('yes')"
     assert poold.run("-c", reserve).stdout == b"yes\n"
 
 
@@ -224,8 +224,8 @@ def test_warm_up_is_nice_and_its_run_is_not(poold, tmp_path, keys, nice):
 
 
 # Lets a command go back to its niceness of now, whoever it runs as.
-MAY_BE_NICE = [*harness.AS_ROOT, "prlimit", "--nice=20:20", *(["setpriv", f"--reuid={os.getuid()}",
-               f"--regid={os.getgid()}", "--init-groups"] if harness.AS_ROOT else [])]
+MAY_BE_NICE = ["sh", "-c", f'{" ".join(harness.AS_ROOT)} prlimit --nice=20:20 --pid $$ && exec "$@"', "sh"] \
+    if harness.AS_ROOT else []
 # Takes away what would let it.
 MAY_NOT = ["prlimit", "--nice=0:0", *(["setpriv", "--inh-caps=-sys_nice", "--bounding-set=-sys_nice"]
                                       if os.geteuid() == 0 else [])]
@@ -287,12 +287,6 @@ def test_variables_that_the_pool_names(poold):
         run = poold.run("-c", "print(1)", env=poold.env | fitting | variables)
         assert run.stdout == b"1\n", run.stderr
         poold.wait_idle()
-
-
-def test_star_names_all(poold):
-    start(poold, "env_sensitive = *\n")
-    assert "ANY_THING" in explain(poold, ANY_THING="1")
-    assert poold.run("-c", "print(1)").stdout == b"1\n"
 
 
 def test_named_variable_that_else_could_be_applied_late(poold):
