@@ -94,9 +94,11 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
           .help = "With on_empty = wait, the longest that a run waits." },
         { POOL(run_timeout_sec), .name = "run_timeout", .type = CONFIG_TYPE_SECONDS, .fallback = "0", .min = 0,
           .max = 31536000, .change = CONFIG_CHANGE_RENEWS,
-          .help = "A run that lasts longer gets SIGTERM, and SIGKILL if it does not end. 0: no limit." },
+          .help = "A run that lasts longer gets SIGTERM, and SIGKILL 10 seconds later. 0: no limit." },
         { POOL(memory_max_bytes), .name = "memory_max", .type = CONFIG_TYPE_BYTES, .fallback = "0",
-          .change = CONFIG_CHANGE_RENEWS, .help = "The most memory that a run may use. 0: no limit." },
+          .change = CONFIG_CHANGE_RENEWS,
+          .help = "The most memory that a run may use: all of its processes where poold may make control groups,\n"
+                  "else each of them (RLIMIT_DATA). 0: no limit." },
         { POOL(nice), .name = "nice", .type = CONFIG_TYPE_NUMBER, .fallback = "10", .min = 0, .max = 19,
           .change = CONFIG_CHANGE_RENEWS,
           .help = "The niceness of a worker that warms up, where it may be taken back for the run (see nice(7),\n"

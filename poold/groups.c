@@ -22,6 +22,7 @@
 #include "lib/log.h"
 
 #define LEAF "poold"
+#define UNIT "poold.service"
 
 /* A group that was still in use when it was to be removed. */
 struct leftover {
@@ -68,38 +69,65 @@ static int set_limit(int folder, uint64_t memory_max_bytes) {
 
 /* --- Where we are --- */
 
-/* Opens the group that we are in, or the one above if we are in LEAF already. */
-static int open_base(const char *root, bool *ret_is_in_leaf) {
-        char text[4096], path[2 * PATH_MAX];
-        const char *unified, *ours;
-        char *end;
+struct place {
+        int base;        /* an fd of the group that we are in, or of the one above if we are in LEAF already */
+        bool is_in_leaf; /* the latter */
+        bool is_unit;    /* it is that of our own unit */
+};
 
-        if (read_file(AT_FDCWD, "/proc/self/cgroup", text, sizeof(text)) < 0)
-                return -ENOENT;
-        ours = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
-        if (!ours)
-                return -ENOENT;
-        ours = strchr(ours, '/');
-        if (!ours)
-                return -ENOENT;
-        snprintf(path, sizeof(path), "%s/unified", root);
-        unified = access(path, F_OK) == 0 ? "/unified" : ""; /* beside version 1 */
-        snprintf(path, sizeof(path), "%s%s%.*s", root, unified, (int)strcspn(ours, "\n"), ours);
-        end = strrchr(path, '/');
-        *ret_is_in_leaf = strcmp(end, "/" LEAF) == 0;
-        if (*ret_is_in_leaf)
-                *end = '\0';
-        return open_folder(AT_FDCWD, path);
+static bool ends_with(const char *text, const char *end) {
+        size_t n_text = strlen(text), n_end = strlen(end);
+
+        return n_text >= n_end && strcmp(text + n_text - n_end, end) == 0;
 }
 
-/* systemd says whose it is; elsewhere it is whose processes are there. */
-static bool is_delegated(int base) {
-        char value[2];
+/* Returns the group as /proc has it, in @text, or NULL. */
+static char *find_own_group(char *text) {
+        char *line = strncmp(text, "0::/", 4) == 0 ? text : strstr(text, "\n0::/");
 
-        if (!getenv("INVOCATION_ID"))
+        if (!line)
+                return NULL;
+        line = strchr(line, '/');
+        line[strcspn(line, "\n")] = '\0';
+        return line;
+}
+
+static void find_place(const char *root, struct place *ret_place) {
+        char text[4096], path[2 * PATH_MAX];
+        const char *unified, *group;
+
+        *ret_place = (struct place){ .base = -1 };
+        if (read_file(AT_FDCWD, "/proc/self/cgroup", text, sizeof(text)) < 0)
+                return;
+        group = find_own_group(text);
+        if (!group)
+                return;
+        snprintf(path, sizeof(path), "%s/unified", root);
+        unified = access(path, F_OK) == 0 ? "/unified" : ""; /* beside version 1 */
+        snprintf(path, sizeof(path), "%s%s%s", root, unified, group);
+        ret_place->is_in_leaf = ends_with(path, "/" LEAF);
+        if (ret_place->is_in_leaf)
+                path[strlen(path) - strlen("/" LEAF)] = '\0';
+        ret_place->is_unit = ends_with(path, "/" UNIT);
+        ret_place->base = open_folder(AT_FDCWD, path);
+}
+
+/*
+ * Below systemd only what that has delegated. It marks such groups, but user managers do not before systemd 254: of our
+ * own unit we know it. Elsewhere it counts whose processes are there.
+ */
+static bool is_delegated(const struct place *place) {
+        static const char *const marks[] = { "user.delegate", "trusted.delegate" };
+
+        if (!getenv("INVOCATION_ID") || place->is_unit)
                 return true;
-        return (fgetxattr(base, "user.delegate", value, sizeof(value)) == 1 && value[0] == '1') ||
-               (fgetxattr(base, "trusted.delegate", value, sizeof(value)) == 1 && value[0] == '1');
+        for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
+                char value[2];
+
+                if (fgetxattr(place->base, marks[i], value, sizeof(value)) == 1 && value[0] == '1')
+                        return true;
+        }
+        return false;
 }
 
 static bool has_memory(int base) {
@@ -122,15 +150,17 @@ static bool is_ours_alone(int base) {
 }
 
 /* Why there may be no groups, or NULL. */
-static const char *find_problem(int base, bool is_in_leaf) {
+static const char *find_problem(const struct place *place) {
+        const int base = place->base;
+
         if (base < 0)
                 return "there are no control groups of version 2";
         if (faccessat(base, ".", W_OK, AT_EACCESS) < 0 || faccessat(base, "cgroup.procs", W_OK, AT_EACCESS) < 0 ||
-            faccessat(base, "cgroup.subtree_control", W_OK, AT_EACCESS) < 0 || !is_delegated(base))
+            faccessat(base, "cgroup.subtree_control", W_OK, AT_EACCESS) < 0 || !is_delegated(place))
                 return "poold's control group is not delegated to it";
         if (!has_memory(base))
                 return "poold's control group has no memory controller";
-        if (!is_in_leaf && !is_ours_alone(base))
+        if (!place->is_in_leaf && !is_ours_alone(base))
                 return "there are other processes in poold's control group";
         return NULL;
 }
@@ -225,20 +255,21 @@ static void adopt_all(struct groups *groups) {
 
 struct groups *groups_new(const char *root) {
         struct groups *groups = calloc(1, sizeof(*groups));
-        bool is_in_leaf = false;
+        struct place place;
         int r;
 
         if (!groups)
                 return NULL;
         LIST_INIT(&groups->leftovers);
-        groups->base = open_base(root, &is_in_leaf);
-        groups->problem = find_problem(groups->base, is_in_leaf);
+        find_place(root, &place);
+        groups->base = place.base;
+        groups->problem = find_problem(&place);
         if (groups->problem)
                 return groups;
         r = move_to_leaf(groups->base);
         if (r < 0) {
                 log_warn("cannot make control groups for workers: %s", strerror(-r));
-                if (!is_in_leaf)
+                if (!place.is_in_leaf)
                         move_back(groups->base);
                 groups->problem = "control groups cannot be made";
                 return groups;

@@ -8,7 +8,8 @@ export PATH=/usr/bin:/bin:/usr/sbin:/sbin:$PATH LC_ALL=C.UTF-8
 packages_build=(gcc libc6-dev libevent-dev libinih-dev libpython3-dev meson ninja-build pkg-config)
 packages_try=(python3-torch)
 packages_test=(bash-completion clang clang-format clang-tidy fish hyperfine libcmocka-dev prometheus python3-numpy
-               python3-pandas python3-pexpect python3-pytest scdoc strace systemd tmux zsh)
+               python3-pandas python3-pexpect python3-pytest scdoc strace systemd tmux
+               user-mode-linux zsh)
 packages_conformance=(ipython3 less libpython3.11-testsuite python3-matplotlib python3-pip vim-tiny)
 
 say() {

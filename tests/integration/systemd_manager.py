@@ -173,6 +173,6 @@ class Manager:
         return dict(line.partition("=")[::2] for line in self.systemctl("show", unit).splitlines())
 
     def processes(self, unit):
-        """The pids in the unit's cgroup, also if it has been stopped and left them there."""
-        file = f"/sys/fs/cgroup/{self.cgroup}/app.slice/{unit}/cgroup.procs"
-        return [int(pid) for pid in self.run("sh", "-c", '! [ -e "$0" ] || cat "$0"', file).stdout.split()]
+        """The pids in the unit's cgroup and those below, also if it has been stopped and left them there."""
+        folder = f"/sys/fs/cgroup/{self.cgroup}/app.slice/{unit}"
+        return [int(pid) for pid in self.run("find", folder, "-name", "cgroup.procs", "-exec", "cat", "{}", "+").stdout.split()]
