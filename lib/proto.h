@@ -58,7 +58,7 @@
 #define PROTO_HEADER_BYTES 16
 #define PROTO_REPLY_MS 1000
 #define PROTO_POOL_BYTES 65 /* a pool's name has 1 to 64 letters */
-#define PROTO_MAX_FDS 253 /* SCM_MAX_FD, see unix(7) */
+#define PROTO_MAX_FDS 253   /* SCM_MAX_FD, see unix(7) */
 
 /* Who may send or receive a message; a bit mask, since a client's peer is first poold and then a worker. */
 enum proto_role {

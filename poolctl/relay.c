@@ -464,7 +464,7 @@ int relay_run(struct context *context, struct channel *channel, const struct rel
         if (r == RELAY_ENDED)
                 relay_keep(&relay, PROTO_KEEP_DONE, 0);
         if (r == RELAY_ENDED && relay.why)
-                miss_set(ret_miss, "limit", "%s", relay.why);
+                miss_refused(ret_miss, "", relay.why, "");
         free(relay.why);
         channel_free(relay.keeper);
         fd_close(relay.worker.pidfd);

@@ -14,9 +14,9 @@ struct fit;
 /* What one pool's workers are like. */
 struct fit_settings {
         const struct interpreter *interpreter;
-        bool is_default;      /* it is what python3 is for a client that has activated no environment */
-        char *const *envp;    /* what they start with */
-        char *const *options; /* python's, such that pyargs_parse() takes them */
+        bool is_default;            /* it is what python3 is for a client that has activated no environment */
+        char *const *envp;          /* what they start with */
+        char *const *options;       /* python's, such that pyargs_parse() takes them */
         char *const *env_sensitive; /* names of variables that count beside those that do anyway, see config.h */
 };
 
