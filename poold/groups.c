@@ -26,7 +26,7 @@
 
 /* A group that was still in use when it was to be removed. */
 struct leftover {
-        LIST_ENTRY(leftover) link;
+        TAILQ_ENTRY(leftover) link;
         char *name;
 };
 
@@ -34,7 +34,7 @@ struct groups {
         int base; /* an fd; -1: there are none */
         const char *problem;
         unsigned n_made;
-        LIST_HEAD(leftovers, leftover) leftovers;
+        TAILQ_HEAD(leftovers, leftover) leftovers;
 };
 
 /* --- Files --- */
@@ -215,7 +215,7 @@ static void leave(struct groups *groups, char *name) {
                 return;
         }
         leftover->name = name;
-        LIST_INSERT_HEAD(&groups->leftovers, leftover, link);
+        TAILQ_INSERT_TAIL(&groups->leftovers, leftover, link);
 }
 
 /* A group of a poold that is no more. */
@@ -260,7 +260,7 @@ struct groups *groups_new(const char *root) {
 
         if (!groups)
                 return NULL;
-        LIST_INIT(&groups->leftovers);
+        TAILQ_INIT(&groups->leftovers);
         find_place(root, &place);
         groups->base = place.base;
         groups->problem = find_problem(&place);
@@ -278,8 +278,8 @@ struct groups *groups_new(const char *root) {
         return groups;
 }
 
-static void forget(struct leftover *leftover) {
-        LIST_REMOVE(leftover, link);
+static void forget(struct groups *groups, struct leftover *leftover) {
+        TAILQ_REMOVE(&groups->leftovers, leftover, link);
         free(leftover->name);
         free(leftover);
 }
@@ -287,8 +287,8 @@ static void forget(struct leftover *leftover) {
 struct groups *groups_free(struct groups *groups) {
         struct leftover *leftover;
 
-        while (groups && (leftover = LIST_FIRST(&groups->leftovers)))
-                forget(leftover);
+        while (groups && (leftover = TAILQ_FIRST(&groups->leftovers)))
+                forget(groups, leftover); /* NOLINT(clang-analyzer-unix.Malloc): it is off the list */
         if (groups)
                 fd_close(groups->base);
         free(groups);
@@ -304,10 +304,10 @@ const char *groups_problem(const struct groups *groups) {
 static void remove_leftovers(struct groups *groups) {
         struct leftover *leftover, *next;
 
-        for (leftover = LIST_FIRST(&groups->leftovers); leftover; leftover = next) {
-                next = LIST_NEXT(leftover, link);
+        for (leftover = TAILQ_FIRST(&groups->leftovers); leftover; leftover = next) {
+                next = TAILQ_NEXT(leftover, link);
                 if (unlinkat(groups->base, leftover->name, AT_REMOVEDIR) == 0 || errno != EBUSY)
-                        forget(leftover);
+                        forget(groups, leftover);
         }
 }
 
