@@ -19,7 +19,7 @@ struct member {
         struct live_pool *pool;
         struct worker *process;
         uint64_t warmup_cpu_usec, taken_usec; /* what it had used when it was ready; when its run began */
-        char *group; /* the control group's name; NULL: it has none */
+        char *group;                          /* the control group's name; NULL: it has none */
 };
 
 struct live_pool {
