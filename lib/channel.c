@@ -108,6 +108,12 @@ static int make_room(struct channel *channel) {
                 memmove(channel->in, channel->in + channel->n_taken, channel->n_in);
                 channel->n_taken = 0;
         }
+        if (channel->n_in == 0 &&
+            channel->n_allocated > READ_BYTES) { /* one large message need not be followed by more */
+                free(channel->in);
+                channel->in = NULL;
+                channel->n_allocated = 0;
+        }
         r = peek_header(channel, &header);
         if (r < 0)
                 return r;

@@ -104,6 +104,19 @@ enum {
         PROTO_KEEP_DONE = 1 << 5,       /* the run has ended: what it left behind is not to be hung up */
 };
 
+/*
+ * What counts of a place of FILES, the first letter of a line; the rest is a name there. The place itself counts, too:
+ * that it is neither moved nor deleted.
+ */
+enum {
+        PROTO_PLACE_FILE = 'f',    /* a file in this folder, or a link: all that happens to it */
+        PROTO_PLACE_MISSING = 'm', /* nothing of that name is there, and nothing is to appear */
+        PROTO_PLACE_MODULE = 'i',  /* whatever could be imported by that name comes or goes */
+        PROTO_PLACE_PATH = 'p',    /* likewise each of `modules`, and what describes packages: sys.path */
+        PROTO_PLACE_LINK = 'l',    /* the place is a symbolic link */
+        PROTO_PLACE_CONTENT = 'c', /* it is a file that has other names; only its content counts */
+};
+
 /* STOP's flags. */
 enum {
         PROTO_STOP_NOW = 1 << 0, /* end running scripts too */
@@ -147,6 +160,8 @@ enum {
         M(19, EXPLAINED, explained, PROTO_SERVER, PROTO_CLIENT, 64 << 10, 0, 0)                                   \
         M(20, STOPPED, stopped, PROTO_KEEPER, PROTO_CLIENT, 64, 0, 0)                                             \
         M(21, KEEP, keep, PROTO_CLIENT, PROTO_KEEPER, 64, 0, 0)                                                   \
+        M(22, FILES, files, PROTO_WORKER, PROTO_SERVER, 16 << 20, 0, 0)                                           \
+        M(23, WATCHED, watched, PROTO_SERVER, PROTO_WORKER, 64, 0, 0)                                             \
         M(24, WAITING, waiting, PROTO_SERVER, PROTO_CLIENT, 64, 0, 0)                                             \
         M(25, RELOAD, reload, PROTO_CLIENT, PROTO_SERVER, 64, 0, 0)                                               \
         M(26, KILL, kill, PROTO_CLIENT, PROTO_SERVER, 64, 0, 0)                                                   \
@@ -191,17 +206,33 @@ enum {
 #define PROTO_FIELDS_assigned(F) F(u32, pid) F(u32, group) /* its process group */
 #define PROTO_FIELDS_ended(F) F(u32, wait_status) /* as waitpid(2) has it */
 
-/* What a new worker is to be. `modules` are imported in order; `path` goes before the rest of sys.path. */
+/*
+ * What a new worker is to be. `modules` are imported in order; `path` goes before the rest of sys.path. What has changed
+ * since `spawned_nsec` (CLOCK_REALTIME_COARSE, as files have it) it may have seen before.
+ */
 #define PROTO_FIELDS_setup(F)                                                                                     \
         F(str, pool)                                                                                              \
         F(strv, modules)                                                                                          \
         F(strv, path)                                                                                             \
+        F(u32, tolerant)         /* 1: it goes on without a module that cannot be imported */                     \
+        F(u64, spawned_nsec)                                                                                      \
         F(u32, nice)             /* of the warm-up */                                                             \
         F(u32, run_timeout_sec)  /* of its run; 0: none, as with the next */                                      \
         F(u64, memory_max_bytes)                                                                                  \
         F(u32, has_group)        /* 1: the last is its control group's to hold */
 #define PROTO_FIELDS_ready(F) F(u32, pid) F(u64, init_usec) F(u64, preload_usec)
-#define PROTO_FIELDS_failed(F) F(str, module) F(str, traceback)
+#define PROTO_FIELDS_failed(F)                                                                                    \
+        F(str, module) F(str, traceback)                                                                          \
+        F(str, changed)          /* what has changed while it was imported: try again; or "" */                   \
+        F(u32, goes_on)          /* 1: it goes on without that module */
+
+/*
+ * What a worker depends on (poold/footprint.h): `places` are absolute paths without links in them, each followed by what
+ * counts there, PROTO_PLACE_*. Sent before READY or FAILED. WATCHED answers it: what happens from then on, poold sees.
+ * With `unwatched` it cannot, and the worker looks itself before it starts a run.
+ */
+#define PROTO_FIELDS_files(F) F(strv, modules) F(strv, places)
+#define PROTO_FIELDS_watched(F) F(u32, unwatched)
 #define PROTO_FIELDS_declined(F) F(str, reason)
 #define PROTO_FIELDS_stopped(F) F(u32, signo)
 /* Those of the pool's that the keeper sees to; 0: none. */
@@ -249,7 +280,7 @@ enum {
 #define PROTO_PAYLOADS(P)                                                                                         \
         P(refused) P(run) P(assigned) P(ended) P(setup) P(ready) P(failed) P(declined) P(status) P(status_head)   \
         P(status_pool) P(status_miss) P(status_workers) P(done) P(stop) P(explained) P(stopped) P(keep)     \
-        P(waiting) P(reload) P(denied) P(kill) P(limits) P(why)
+        P(waiting) P(reload) P(denied) P(kill) P(limits) P(why) P(files) P(watched)
 /* clang-format on */
 
 #define PROTO_ENUM(number, type, name, ...) PROTO_##type = (number),

@@ -38,6 +38,7 @@ struct job {
         pid_t pid;                  /* who may speak on them: not a child that the script forks */
         const char *python;         /* the interpreter, as the script has it in sys.executable */
         struct proto_limits limits; /* for the keeper to see to */
+        struct footprint *footprint;
 };
 
 static struct job job;
@@ -63,14 +64,29 @@ static void close_in_child(void) {
         job.control_socket.fd = job.client_socket.fd = -1;
 }
 
-static int send_failed(struct python_failure *failure) {
+static void send_failure(struct python_failure *failure, bool goes_on) {
         _cleanup_writer_ struct wire_writer writer = { 0 };
 
         if (failure->traceback && strlen(failure->traceback) > TRACEBACK_BYTES)
                 failure->traceback[TRACEBACK_BYTES] = '\0';
-        proto_put_failed(&writer,
-                         &(struct proto_failed){ .module = failure->module, .traceback = failure->traceback });
-        return channel_send(job.control, PROTO_FAILED, &writer, NULL);
+        proto_put_failed(&writer, &(struct proto_failed){
+                                          .module = failure->module,
+                                          .traceback = failure->traceback,
+                                          .goes_on = goes_on,
+                                  });
+        channel_send(job.control, PROTO_FAILED, &writer, NULL);
+}
+
+static void send_skipped(struct python_failure *failure) {
+        send_failure(failure, true);
+}
+
+/* What has been loaded may be old or new, or some of each. */
+static void send_changed(const char *path) {
+        _cleanup_writer_ struct wire_writer writer = { 0 };
+
+        proto_put_failed(&writer, &(struct proto_failed){ .changed = path });
+        channel_send(job.control, PROTO_FAILED, &writer, NULL);
 }
 
 static int send_ready(uint64_t init_usec, uint64_t preload_usec) {
@@ -231,12 +247,21 @@ static int take_terminal(struct fdset *fds, const struct proto_run *context, str
                              context->terminal == PROTO_TERMINAL_FOREGROUND, why);
 }
 
+/* Those that poold does not watch. */
+static int check_files(struct decline *why) {
+        const char *path = footprint_find_change(job.footprint);
+
+        return path ? decline(why, "stale", "%.400s has changed since the worker loaded it", path) : 0;
+}
+
 /* All that can be checked before the claim is. Returns 0, DECLINED, or negative (printed). */
 static int prepare(struct message *message, struct proto_run *context, struct python_run *run,
                    struct decline *why) {
         int r;
 
-        r = parse_arguments(context, run, why);
+        r = check_files(why);
+        if (r == 0)
+                r = parse_arguments(context, run, why);
         if (r == 0)
                 r = descriptors_lift(&message->fds, &context->fd_numbers, &context->terminal_numbers,
                                      context->terminal == PROTO_TERMINAL_NONE ? 1 : 2, why);
@@ -344,7 +369,29 @@ static int note_limits(const struct proto_setup *setup) {
         return job.limits.pool ? 0 : -ENOMEM;
 }
 
-/* Returns 0 or negative: nothing to wait for. */
+/*
+ * Has poold watch what this worker depends on, and only then looks whether all of that is as it was when it began: so
+ * nothing can change in between. Returns as footprint_settle() and receive() do.
+ */
+static int settle(uint64_t spawned_nsec, const char **ret_changed) {
+        _cleanup_writer_ struct wire_writer writer = { 0 };
+        _cleanup_message_ struct message message = { 0 };
+        struct proto_watched watched;
+        int r;
+
+        r = footprint_put(job.footprint, &writer);
+        if (r == 0)
+                r = channel_send(job.control, PROTO_FILES, &writer, NULL);
+        if (r == 0)
+                r = receive(&message);
+        if (r)
+                return r;
+        if (message.type != PROTO_WATCHED || proto_get_watched(&message.payload, &watched) < 0)
+                return -EPROTO;
+        return footprint_settle(job.footprint, spawned_nsec, watched.unwatched, ret_changed);
+}
+
+/* Returns 0, CHANNEL_EOF, or negative: nothing to wait for. */
 static int preload(const struct message *message, uint64_t init_usec) {
         struct wire_reader reader = message->payload;
         struct python_failure failure = { 0 };
@@ -352,7 +399,8 @@ static int preload(const struct message *message, uint64_t init_usec) {
         struct proto_setup setup;
         uint64_t began_usec = job_now_usec();
         const int nice = getpriority(PRIO_PROCESS, 0);
-        int r;
+        const char *changed = NULL;
+        int r, settled;
 
         if (message->type != PROTO_SETUP || proto_get_setup(&reader, &setup) < 0)
                 return -EPROTO;
@@ -360,14 +408,20 @@ static int preload(const struct message *message, uint64_t init_usec) {
         if (chdir("/") < 0) /* what lies where poold was started is none of the modules' business */
                 return -errno;
         patience_set(true, (int)setup.nice > nice ? (int)setup.nice : nice);
+        job.footprint = footprint_new();
+        if (!job.footprint)
+                return -ENOMEM;
         placeholders_init(&holders);
-        r = python_preload(&setup, &failure);
+        r = python_preload(&(struct python_preload){ &setup, job.footprint, send_skipped }, &failure);
         placeholders_fini(&holders);
-        if (r < 0) {
-                send_failed(&failure);
-                python_failure_fini(&failure);
-                return r;
-        }
+        settled = settle(setup.spawned_nsec, &changed);
+        if (changed)
+                send_changed(changed);
+        else if (r < 0)
+                send_failure(&failure, false);
+        python_failure_fini(&failure);
+        if (r < 0 || settled)
+                return settled == CHANNEL_EOF || settled == -EPROTO ? settled : -1;
         patience_set(false, nice);
         r = note_limits(&setup);
         if (r < 0)

@@ -36,6 +36,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "footprint.h"
 #include "keeper.h"
 #include "lib/channel.h"
 #include "lib/end.h"
@@ -96,6 +97,16 @@ static void place(int fd, int to) {
                 _exit(127);
 }
 
+/* Tells poold that all depends on @path, in the place of the worker that there is none of. */
+static void tell_missing(const char *path) {
+        struct channel *control = channel_new(KEEPER_FD_CONTROL, PROTO_WORKER, PROTO_SERVER);
+        struct footprint *footprint = footprint_new();
+        struct wire_writer payload = { 0 };
+
+        if (control && footprint && footprint_add(footprint, path) == 0 && footprint_put(footprint, &payload) == 0)
+                channel_send(control, PROTO_FILES, &payload, NULL);
+}
+
 __attribute__((noreturn)) static void become_worker(const struct gifts *gifts, pid_t keeper, char **argv) {
         sigset_t none;
 
@@ -109,6 +120,8 @@ __attribute__((noreturn)) static void become_worker(const struct gifts *gifts, p
         sigprocmask(SIG_SETMASK, &none, NULL);
         patience_set(true, getpriority(PRIO_PROCESS, 0));
         execv(argv[1], argv + 2);
+        /* When it is there again, poold tries at once. */
+        tell_missing(argv[1]);
         dprintf(STDERR_FILENO, "poold-keeper: cannot start %s: %s\n", argv[1], strerror(errno));
         _exit(127);
 }

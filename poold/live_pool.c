@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/cputime.h"
@@ -13,6 +14,9 @@
 #include "lib/pyargs.h"
 #include "worker.h"
 
+/* So many times in a row, files may change while workers load them. */
+#define MAX_CHANGED_STARTS 3
+
 /* One worker: on the policy's lists, and as a process. */
 struct member {
         struct pool_worker policy; /* first: a pool_worker is a member */
@@ -20,6 +24,7 @@ struct member {
         struct worker *process;
         uint64_t warmup_cpu_usec, taken_usec; /* what it had used when it was ready; when its run began */
         char *group;                          /* the control group's name; NULL: it has none */
+        bool is_watched;                      /* what it depends on is known */
 };
 
 struct live_pool {
@@ -28,6 +33,9 @@ struct live_pool {
         struct pool *policy;
         struct fit *fit;
         struct stats stats;
+        struct watch_set *files;   /* what its workers depend on */
+        bool is_stale;             /* that is to be learnt anew */
+        uint32_t n_changed_starts; /* in a row: workers whose files have changed while they were loaded */
         uint32_t n_waiting;
         uint64_t interpreter_usec; /* what its last worker took before it imported anything; 0: not known */
         char **envp;               /* what its workers start with; the strings are borrowed */
@@ -63,6 +71,7 @@ static void on_ready(const struct proto_ready *ready, void *data) {
 
         if (member->policy.state != POOL_STARTING)
                 return;
+        member->pool->n_changed_starts = 0;
         pool_ready(&member->policy, loop_now_usec());
         member->pool->interpreter_usec = ready->init_usec;
         member->warmup_cpu_usec = cputime_usec(worker_pid(member->process));
@@ -73,14 +82,92 @@ static void on_ready(const struct proto_ready *ready, void *data) {
         changed(member->pool);
 }
 
+/* --- Changed files --- */
+
+/* Those idle, or soon to be, that have loaded what has changed. A worker that is still loading finds it out itself. */
+static bool has_stale_workers(const struct live_pool *pool) {
+        const struct pool_worker *worker;
+
+        TAILQ_FOREACH(worker, pool_workers(pool->policy, POOL_STARTING), link)
+        if (((const struct member *)worker)->is_watched)
+                return true;
+        return pool_count(pool->policy, POOL_IDLE);
+}
+
+/* Gives up all workers but those that run a script. */
+static void retire(struct live_pool *pool) {
+        pool->is_stale = true;
+        pool_retire(pool->policy, loop_now_usec());
+}
+
+static void on_file_changed(const char *path, void *data) {
+        struct live_pool *pool = data;
+
+        if (!has_stale_workers(pool) && pool_count(pool->policy, POOL_STARTING))
+                return;
+        if (!pool->is_stale)
+                log_info("pool=%s files have changed, recycling idle=%u starting=%u: %s", pool_name(pool->policy),
+                         pool_count(pool->policy, POOL_IDLE), pool_count(pool->policy, POOL_STARTING),
+                         path ? path : "more than could be followed");
+        retire(pool);
+}
+
+static void on_files(const struct proto_files *files, void *data) {
+        struct member *member = data;
+        struct live_pool *pool = member->pool;
+        int r;
+
+        watch_read(pool->settings.watch); /* what its modules have done themselves while they were loaded */
+        if (member->policy.state != POOL_STARTING)
+                return; /* and @files with it */
+        r = watch_set_add(pool->files, files, pool->is_stale);
+        if (r == WATCH_OVERGROWN) {
+                log_info("pool=%s workers have loaded too many different files, recycling",
+                         pool_name(pool->policy));
+                retire(pool);
+                changed(pool);
+                return;
+        }
+        if (r < 0)
+                log_err("pool=%s cannot watch its files: %s", pool_name(pool->policy), strerror(-r));
+        pool->is_stale = false;
+        member->is_watched = true;
+        worker_watched(member->process, r != 0);
+}
+
+/* A worker has seen a mixture of old and new. That is nobody's fault, if it does not go on. */
+static void on_changed_start(struct member *member, const char *path) {
+        struct live_pool *pool = member->pool;
+        char error[512];
+
+        log_info("pool=%s pid=%d has changed while it was loaded: %s", pool_name(pool->policy),
+                 worker_pid(member->process), path);
+        if (++pool->n_changed_starts < MAX_CHANGED_STARTS) {
+                retire(pool);
+                changed(pool);
+                return;
+        }
+        snprintf(error, sizeof(error), "%.400s is written each time the modules are imported", path);
+        log_warn("pool=%s %s", pool_name(pool->policy), error);
+        pool_failed(&member->policy, error, loop_now_usec());
+        worker_dismiss(member->process);
+        changed(pool);
+}
+
 static void on_failed(const struct proto_failed *failed, void *data) {
         struct member *member = data;
 
         if (member->policy.state != POOL_STARTING)
                 return;
-        log_warn("pool=%s pid=%d cannot import module=%s", name_of(member), worker_pid(member->process),
-                 failed->module);
+        if (failed->changed[0]) {
+                on_changed_start(member, failed->changed);
+                return;
+        }
+        log_warn("pool=%s pid=%d cannot import module=%s%s", name_of(member), worker_pid(member->process),
+                 failed->module, failed->goes_on ? ", and goes on without it" : "");
         log_text(member, failed->traceback);
+        if (failed->goes_on)
+                return;
         pool_failed(&member->policy, failed->traceback, loop_now_usec());
         worker_dismiss(member->process);
         changed(member->pool);
@@ -90,6 +177,11 @@ static void on_declined(const struct proto_declined *declined, void *data) {
         struct member *member = data;
 
         stats_unhit(&member->pool->stats, declined->reason);
+        if (strcmp(declined->reason, "stale") == 0) {
+                log_info("pool=%s files have changed, recycling idle=%u: found by a worker", name_of(member),
+                         pool_count(member->pool->policy, POOL_IDLE));
+                retire(member->pool);
+        }
 }
 
 static void describe_end(int wait_status, char *ret_text, size_t n_text) {
@@ -124,6 +216,7 @@ static void on_gone(int wait_status, void *data) {
 static const struct worker_events worker_events = {
         .ready = on_ready,
         .failed = on_failed,
+        .files = on_files,
         .declined = on_declined,
         .gone = on_gone,
 };
@@ -158,9 +251,13 @@ static int start_process(struct member *member) {
                 .setup.nice = settings->may_be_nice ? settings->pool->nice : 0,
                 .setup.run_timeout_sec = settings->pool->run_timeout_sec,
                 .setup.memory_max_bytes = settings->pool->memory_max_bytes,
+                .setup.tolerant = settings->pool->on_module_error == CONFIG_ON_MODULE_ERROR_WARN,
         };
+        struct timespec now;
         int r;
 
+        clock_gettime(CLOCK_REALTIME_COARSE, &now);
+        command.setup.spawned_nsec = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
         r = add_group(member, &group_fd);
         command.group_fd = group_fd;
         command.setup.has_group = group_fd >= 0;
@@ -317,7 +414,8 @@ struct live_pool *live_pool_new(const struct live_pool_settings *settings) {
         if (settings->pool->memory_max_bytes && groups_problem(settings->groups))
                 log_info("pool=%s memory_max holds for each process alone: %s", settings->pool->name,
                          groups_problem(settings->groups));
-        return pool->policy && pool->fit && pool->argv ? pool : live_pool_free(pool);
+        pool->files = watch_set_new(settings->watch, on_file_changed, pool);
+        return pool->policy && pool->fit && pool->argv && pool->files ? pool : live_pool_free(pool);
 }
 
 void live_pool_reconfigure(struct live_pool *live, struct config *config, const struct config_pool *pool,
@@ -362,6 +460,7 @@ struct live_pool *live_pool_free(struct live_pool *pool) {
         if (pool->policy)
                 free_members(pool->policy);
         pool_free(pool->policy);
+        watch_set_free(pool->files);
         fit_free(pool->fit);
         stats_fini(&pool->stats);
         free_command(pool->argv);
@@ -377,6 +476,7 @@ uint64_t live_pool_turn(struct live_pool *pool, struct pool_machine *machine, ui
 }
 
 void live_pool_drain(struct live_pool *pool) {
+        pool->files = watch_set_free(pool->files);
         pool_drain(pool->policy);
 }
 

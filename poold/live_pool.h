@@ -13,6 +13,7 @@
 #include "loop.h"
 #include "pool.h"
 #include "stats.h"
+#include "watch.h"
 
 struct live_pool;
 
@@ -27,6 +28,7 @@ struct live_pool_settings {
         struct config *config; /* of which @pool is a part */
         const struct config_pool *pool;
         const struct programs *programs;
+        struct watch *watch;
         bool is_default; /* see struct fit_settings */
         struct groups *groups;
         bool may_be_nice; /* a worker that warms up */

@@ -6,6 +6,7 @@
 
 #include "machine.h"
 #include "pool.h"
+#include "watch.h"
 
 struct slot {
         struct live_pool *pool;
@@ -17,6 +18,7 @@ struct pools {
         struct pools_settings settings;
         struct config *config;
         struct machine *machine;
+        struct watch *watch;
         struct loop_source *timer;
         struct slot *slots;
         size_t n_slots;
@@ -38,7 +40,8 @@ struct pools *pools_new(const struct pools_settings *settings) {
         pools->settings = *settings;
         pools->timer = loop_add_timer(settings->loop, on_timer, pools);
         pools->machine = machine_new(settings->loop, settings->changed, settings->data);
-        return pools->timer && pools->machine ? pools : pools_free(pools);
+        pools->watch = watch_new(settings->loop, settings->changed, settings->data);
+        return pools->timer && pools->machine && pools->watch ? pools : pools_free(pools);
 }
 
 struct pools *pools_free(struct pools *pools) {
@@ -47,6 +50,7 @@ struct pools *pools_free(struct pools *pools) {
         for (size_t i = 0; i < pools->n_slots; i++)
                 live_pool_free(pools->slots[i].pool);
         free(pools->slots);
+        watch_free(pools->watch);
         loop_source_free(pools->timer);
         machine_free(pools->machine);
         config_unref(pools->config);
@@ -78,6 +82,7 @@ static struct live_pool *make_pool(struct pools *pools, struct config *config, c
                 .programs = pools->settings.programs,
                 .groups = pools->settings.groups,
                 .may_be_nice = pools->settings.may_be_nice,
+                .watch = pools->watch,
                 .is_default = is_default(config, pool),
                 .changed = pools->settings.changed,
                 .data = pools->settings.data,
@@ -198,6 +203,10 @@ uint32_t pools_count_workers(const struct pools *pools, enum pool_worker_state s
         for (size_t i = 0; i < pools->n_slots; i++)
                 n += pool_count(live_pool_policy(pools->slots[i].pool), state);
         return n;
+}
+
+void pools_look_at_files(struct pools *pools) {
+        watch_read(pools->watch);
 }
 
 /* --- Turns --- */

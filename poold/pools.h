@@ -45,6 +45,9 @@ struct live_pool *pools_at(const struct pools *pools, size_t index);
 
 uint32_t pools_count_workers(const struct pools *pools, enum pool_worker_state state);
 
+/* Gives up the workers whose files have changed up to now. To be called before one is chosen. */
+void pools_look_at_files(struct pools *pools);
+
 /* Lets every pool do what is due. Calls `changed` again when it is time. */
 void pools_turn(struct pools *pools);
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "execute.h"
 #include "finish.h"
 #include "linecache.h"
+#include "loaded.h"
 #include "options.h"
 #include "shadow.h"
 
@@ -23,14 +25,18 @@ void python_failure_fini(struct python_failure *failure) {
         free(failure->traceback);
 }
 
-/* The exception that is set, as python prints it, malloc()ed; it is cleared. NULL if even that fails. */
-static char *print_to_string(void) {
+/*
+ * The exception that is set, as python prints it, malloc()ed; it is cleared, and the files that it has to do with are in
+ * @footprint. NULL if even that fails.
+ */
+static char *print_to_string(struct footprint *footprint) {
         _cleanup_pyref_ PyObject *io = NULL, *capture = NULL, *text = NULL, *bytes = NULL;
         PyObject *type, *value, *traceback, *saved = PySys_GetObject("stderr");
 
         PyErr_Fetch(&type, &value, &traceback);
         PyErr_NormalizeException(&type, &value, &traceback);
         PyException_SetTraceback(value, traceback ? traceback : Py_None); /* without the frames of importlib */
+        loaded_add_failure(footprint, value);
         io = PyImport_ImportModule("io");
         capture = io ? PyObject_CallMethod(io, "StringIO", NULL) : NULL;
         if (capture) {
@@ -71,15 +77,61 @@ static int extend_path(const struct wire_strv *path) {
         return 0;
 }
 
-static int import_all(const struct wire_strv *modules, const char **ret_failed) {
+/* Is it a part of a package that is not there? Then that has failed, after this had been imported. */
+static bool is_orphan(PyObject *modules, PyObject *name) {
+        _cleanup_pyref_ PyObject *parent = NULL;
+        Py_ssize_t dot =
+                PyUnicode_Check(name) ? PyUnicode_FindChar(name, '.', 0, PyUnicode_GetLength(name), -1) : -1;
+
+        if (dot <= 0)
+                return false;
+        parent = PyUnicode_Substring(name, 0, dot);
+        return parent && PyDict_Contains(modules, parent) == 0;
+}
+
+/* A script that imports what has failed begins anew. */
+static void forget_orphans(PyObject *before) {
+        PyObject *modules = PyImport_GetModuleDict(); /* borrowed */
+        bool is_over = false;
+
+        while (!is_over) {
+                _cleanup_pyref_ PyObject *names = PyDict_Keys(modules);
+
+                is_over = true;
+                for (Py_ssize_t i = 0; names && i < PyList_Size(names); i++) {
+                        PyObject *name = PyList_GetItem(names, i); /* borrowed */
+
+                        if (PyDict_Contains(before, name) == 0 && is_orphan(modules, name) &&
+                            PyDict_DelItem(modules, name) == 0)
+                                is_over = false;
+                }
+        }
+        PyErr_Clear();
+}
+
+/* Returns 0, also if it goes on without the module, or -1 with an exception set. */
+static int import_one(const struct python_preload *preload, const char *name) {
+        _cleanup_pyref_ PyObject *before = preload->setup->tolerant ? PyDict_Copy(PyImport_GetModuleDict()) : NULL;
+        _cleanup_pyref_ PyObject *module = PyImport_ImportModule(name);
+        struct python_failure failure;
+
+        if (module || !before)
+                return module ? 0 : -1;
+        failure.module = strdup(name);
+        failure.traceback = print_to_string(preload->footprint);
+        preload->skipped(&failure);
+        python_failure_fini(&failure);
+        forget_orphans(before);
+        return 0;
+}
+
+static int import_all(const struct python_preload *preload, const char **ret_failed) {
+        const struct wire_strv *modules = &preload->setup->modules;
         const char *at = modules->data;
 
         for (uint32_t i = 0; i < modules->count; i++, at = wire_strv_next(at)) {
-                _cleanup_pyref_ PyObject *module = NULL;
-
                 *ret_failed = at;
-                module = PyImport_ImportModule(at);
-                if (!module)
+                if (import_one(preload, at) < 0)
                         return -1;
         }
         *ret_failed = "";
@@ -110,7 +162,7 @@ static int restore_dict(PyObject *dict, PyObject *before) {
         return PyDict_Update(dict, before);
 }
 
-int python_preload(const struct proto_setup *setup, struct python_failure *ret_failure) {
+int python_preload(const struct python_preload *preload, struct python_failure *ret_failure) {
         PyObject *main_names = PyModule_GetDict(PyImport_AddModule("__main__")); /* borrowed */
         _cleanup_pyref_ PyObject *before = PyDict_Copy(PyImport_GetModuleDict());
         _cleanup_pyref_ PyObject *main_before = PyDict_Copy(main_names);
@@ -122,14 +174,21 @@ int python_preload(const struct proto_setup *setup, struct python_failure *ret_f
                 errno = -r;
                 PyErr_SetFromErrno(PyExc_OSError);
         }
-        if (r < 0 || !before || !main_before || finish_watch() < 0 || extend_path(&setup->path) < 0 ||
-            options_watch() < 0 || import_all(&setup->modules, &failed) < 0 || environment_check() < 0 ||
-            options_unwatch() < 0 || warm_up() < 0 || restore_dict(main_names, main_before) < 0 ||
-            shadow_remember(before) < 0 || finish_remember() < 0) {
+        if (r < 0 || !before || !main_before || finish_watch() < 0 || extend_path(&preload->setup->path) < 0 ||
+            options_watch() < 0 || loaded_begin(preload->footprint) < 0 || import_all(preload, &failed) < 0 ||
+            environment_check() < 0 || options_unwatch() < 0 || warm_up() < 0 ||
+            restore_dict(main_names, main_before) < 0 || shadow_remember(before) < 0 || finish_remember() < 0) {
                 ret_failure->module = strdup(failed);
-                ret_failure->traceback = print_to_string();
+                ret_failure->traceback = print_to_string(preload->footprint);
                 r = -1;
         }
+        loaded_end();
+        if (loaded_add_all(preload->footprint) < 0 && r == 0) {
+                ret_failure->traceback = strdup("out of memory");
+                r = -1;
+        }
+        if (r == 0)
+                loaded_forget_recent(preload->setup->spawned_nsec);
         streams_flush();
         fflush(NULL);
         return r;

@@ -8,6 +8,7 @@
 #include <Python.h>
 
 #include "decline.h"
+#include "footprint.h"
 #include "lib/proto.h"
 #include "lib/pyargs.h"
 #include "prompt.h"
@@ -25,8 +26,15 @@ void python_failure_fini(struct python_failure *failure);
 /* sys.executable, with which sys.orig_argv begins, for as long as the process lives. */
 const char *python_executable(void);
 
-/* Imports what @setup names. Returns 0, or -1 and *ret_failure, which the caller ends. */
-int python_preload(const struct proto_setup *setup, struct python_failure *ret_failure);
+struct python_preload {
+        const struct proto_setup *setup;
+        struct footprint *footprint; /* to which all is added that the interpreter depends on, also on failure */
+        /* It goes on without this module, if the setup is tolerant. */
+        void (*skipped)(struct python_failure *failure);
+};
+
+/* Imports what the setup names. All is borrowed. Returns 0, or -1 and *ret_failure, which the caller ends. */
+int python_preload(const struct python_preload *preload, struct python_failure *ret_failure);
 
 /* A run that is ready to start. One per process. */
 struct python_run {

@@ -127,7 +127,10 @@ static int choose_pool(const struct runs *runs, const struct proto_run *run, str
 /* The same, the client itself being looked at first. What is wrong with that counts for the first pool. */
 static int choose(const struct runs *runs, const struct client *client, const struct proto_run *run,
                   struct live_pool **ret_pool, struct decline *ret_miss) {
-        int r = identity_check(runs->identity, channel_fd(client->channel), &client->peer, run, ret_miss);
+        int r;
+
+        pools_look_at_files(runs->pools);
+        r = identity_check(runs->identity, channel_fd(client->channel), &client->peer, run, ret_miss);
 
         if (r == 0)
                 r = cgroups_check(runs->cgroups, client->peer.pid, loop_now_usec(), ret_miss);
@@ -424,6 +427,8 @@ static void for_each(struct runs *runs, void (*visit)(struct waiting *waiting)) 
 }
 
 void runs_turn(struct runs *runs) {
+        if (!TAILQ_EMPTY(&runs->queue))
+                pools_look_at_files(runs->pools);
         for_each(runs, turn);
 }
 

@@ -118,6 +118,7 @@ static int handle_message(struct worker *worker, struct message *message) {
         union {
                 struct proto_ready ready;
                 struct proto_failed failed;
+                struct proto_files files;
                 struct proto_declined declined;
         } fields;
         int r = -EPROTO;
@@ -134,6 +135,11 @@ static int handle_message(struct worker *worker, struct message *message) {
                 r = proto_get_failed(&message->payload, &fields.failed);
                 if (r == 0)
                         worker->events->failed(&fields.failed, worker->data);
+                break;
+        case PROTO_FILES:
+                r = proto_get_files(&message->payload, &fields.files);
+                if (r == 0)
+                        worker->events->files(&fields.files, worker->data);
                 break;
         case PROTO_DECLINED:
                 r = proto_get_declined(&message->payload, &fields.declined);
@@ -173,6 +179,15 @@ static bool is_untaken(const struct worker *worker) {
 static void lose_run(struct worker *worker) {
         log_warn("worker pid=%d ended before it took its run, which goes to another", worker_pid(worker));
         worker->events->declined(&(struct proto_declined){ .reason = "worker" }, worker->data);
+}
+
+void worker_watched(struct worker *worker, bool is_unwatched) {
+        _cleanup_writer_ struct wire_writer payload = { 0 };
+
+        proto_put_watched(&payload, &(struct proto_watched){ .unwatched = is_unwatched });
+        if (worker->control)
+                channel_send(worker->control, PROTO_WATCHED, &payload,
+                             NULL); /* a lost worker is noticed elsewhere */
 }
 
 void worker_listen(struct worker *worker) {

@@ -17,6 +17,8 @@ struct worker;
 struct worker_events {
         void (*ready)(const struct proto_ready *ready, void *data);
         void (*failed)(const struct proto_failed *failed, void *data);
+        /* What it depends on; worker_watched() answers. */
+        void (*files)(const struct proto_files *files, void *data);
         void (*declined)(const struct proto_declined *declined, void *data);
         /* The process has ended and is reaped; the callee calls worker_free(). */
         void (*gone)(int wait_status, void *data);
@@ -41,6 +43,9 @@ void worker_free(struct worker *worker);
  * Returns 0, or negative errno if the worker could not be reached: it has started nothing then.
  */
 int worker_assign(struct worker *worker, const struct wire_writer *payload, const struct fdset *fds);
+
+/* All that it depends on is watched, but for what it has to look after itself: everything, if @is_unwatched. */
+void worker_watched(struct worker *worker, bool is_unwatched);
 
 /* Hears what it has said of its run meanwhile, and calls back. */
 void worker_listen(struct worker *worker);

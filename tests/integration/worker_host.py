@@ -11,6 +11,7 @@ import time
 
 MAGIC, VERSION = 0x4C4F4F50, 1
 REFUSED, ASSIGN, ASSIGNED, EXIT, GONE, SETUP, READY, FAILED, DECLINED, STOPPED, KEEP = 1, 3, 4, 5, 6, 7, 8, 9, 10, 20, 21
+FILES, WATCHED = 22, 23
 CONTINUE, DONE = 1 << 2, 1 << 5
 SCRIPT = pathlib.Path(os.environ["POOLD_WORKER"])
 KEEPER = SCRIPT.with_name("poold-keeper")
@@ -104,7 +105,10 @@ class Worker:
                                         env=os.environ if env is None else env, start_new_session=True,
                                         pass_fds=[3], preexec_fn=place)
         theirs.close()
-        send(self.control, SETUP, string("test") + strings(modules) + strings(path))
+        send(self.control, SETUP, string("test") + strings(modules) + strings(path) + u32(0) + struct.pack("<Q", time.time_ns()))
+        kind, fields, _ = receive(self.control)
+        assert kind == FILES
+        send(self.control, WATCHED, u32(0))
         kind, fields, _ = receive(self.control)
         self.ready = kind == READY
         if self.ready:
