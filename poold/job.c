@@ -414,6 +414,10 @@ static int preload(const struct message *message, uint64_t init_usec) {
         placeholders_init(&holders);
         r = python_preload(&(struct python_preload){ &setup, job.footprint, send_skipped }, &failure);
         placeholders_fini(&holders);
+        if (r == 0) { /* what settle() receives takes the place of @setup's texts */
+                patience_set(false, nice);
+                r = note_limits(&setup);
+        }
         settled = settle(setup.spawned_nsec, &changed);
         if (changed)
                 send_changed(changed);
@@ -422,10 +426,6 @@ static int preload(const struct message *message, uint64_t init_usec) {
         python_failure_fini(&failure);
         if (r < 0 || settled)
                 return settled == CHANNEL_EOF || settled == -EPROTO ? settled : -1;
-        patience_set(false, nice);
-        r = note_limits(&setup);
-        if (r < 0)
-                return r;
         title_idle();
         return send_ready(init_usec, job_now_usec() - began_usec);
 }

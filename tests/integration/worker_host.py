@@ -105,7 +105,8 @@ class Worker:
                                         env=os.environ if env is None else env, start_new_session=True,
                                         pass_fds=[3], preexec_fn=place)
         theirs.close()
-        send(self.control, SETUP, string("test") + strings(modules) + strings(path) + u32(0) + struct.pack("<Q", time.time_ns()))
+        send(self.control, SETUP, string("test") + strings(modules) + strings(path) +
+             struct.pack("<IQIIQI", 0, time.time_ns(), 0, 0, 0, 0))
         kind, fields, _ = receive(self.control)
         assert kind == FILES
         send(self.control, WATCHED, u32(0))
