@@ -177,8 +177,7 @@ void config_key_describe(FILE *file, const struct config_key *key) {
                 [CONFIG_TYPE_OPTIONS] = "options as on python's command line, separated by spaces",
                 [CONFIG_TYPE_ENV] = "any text, taken as it is",
                 [CONFIG_TYPE_NAMES] = "names, separated by commas or on lines of their own, indented",
-                [CONFIG_TYPE_ADDRESS] = "unix: and an absolute path as above, or a loopback address and a port, "
-                                        "such as 127.0.0.1:9464",
+                [CONFIG_TYPE_ADDRESS] = "unix:PATH, or a loopback address and a port, such as 127.0.0.1:9464",
         };
 
         for (const char *const *choice = key->choices; choice && *choice; choice++)

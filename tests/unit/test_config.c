@@ -726,8 +726,8 @@ static void test_sizes_and_choices(void **state) {
                 "[pool:d]\n"
                 "size = auto\n"
                 "max_workers = 7\n",
-                ":2: section [poold], key metrics: '0.0.0.0:9464' is not unix: and an absolute path as above, "
-                "or a loopback address and a port, such as 127.0.0.1:9464\n"
+                ":2: section [poold], key metrics: '0.0.0.0:9464' is not unix:PATH, or a loopback address and a "
+                "port, such as 127.0.0.1:9464\n"
                 ":4: section [pool:a], key on_empty: 'panic' is not fallback, wait or fail\n"
                 ":5: section [pool:a], key memory_max: '18446744073709551616' is not a whole number of bytes, "
                 "or of K, M, G or T, such as 512M\n"
