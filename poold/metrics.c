@@ -268,9 +268,13 @@ static struct bufferevent *on_connection(struct event_base *base, void *data) {
         return metrics->accepted;
 }
 
+/* What libevent passes on here is the HTTP server's, which does not know of us. */
+static struct metrics *served;
+
 static void on_accept_error(struct evconnlistener *listener, void *data) {
         (void)listener;
-        pause_accepting(data, NO_FDS_USEC);
+        (void)data;
+        pause_accepting(served, NO_FDS_USEC);
 }
 
 /* --- Life --- */
@@ -337,6 +341,7 @@ static int set_up(struct metrics *metrics, int fd) {
         metrics->accept_timer = loop_add_timer(metrics->settings.loop, on_accept_timer, metrics);
         if (!metrics->accept_timer || evhttp_set_cb(metrics->http, "/metrics", on_request, metrics) < 0)
                 return -ENOMEM;
+        served = metrics;
         evconnlistener_set_error_cb(metrics->listener, on_accept_error);
         evhttp_set_bevcb(metrics->http, on_connection, metrics);
         evhttp_set_allowed_methods(metrics->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);

@@ -117,7 +117,8 @@ def test_a_run_that_takes_too_much_dies_alone(poold, base):
     assert harness.alive(other_pid)
     expect_its_own_end(other)
     assert poold.pid == before and poold.process.poll() is None
-    assert poold.run("-c", "print(1)").stdout == b"1\n"
+    done = poold.run("-c", "print(1)")
+    assert done.stdout == b"1\n", (done, poold.log)
 
 
 def test_all_of_its_processes_count(poold, base):

@@ -294,7 +294,7 @@ def test_out_of_fds(poold, local):
     with local.connect() as client:
         before = cpu_seconds(poold.pid)
         time.sleep(1)  # what there is to see is that nothing happens
-        assert cpu_seconds(poold.pid) - before < 0.1
+        assert cpu_seconds(poold.pid) - before < 0.1 and poold.process.poll() is None
         subprocess.run(["prlimit", f"--pid={poold.pid}", "--nofile=1024:"], check=True)
         client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.0 200")

@@ -109,7 +109,7 @@ def same(poold, *args, warm=True, **options):
     before = hits(poold)
     ours = poold.ctl("run", "--", *args, **options)
     assert outcome(ours) == outcome(theirs)
-    assert hits(poold) - before == (1 if warm else 0)
+    assert hits(poold) - before == (1 if warm else 0), (poold.status(), poold.log[-2000:])
     return ours
 
 
