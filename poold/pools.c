@@ -231,19 +231,10 @@ static bool has_come_up(const struct slot *slot) {
         return pool_count(policy, POOL_IDLE) || !pool_size(policy);
 }
 
-/* Ends the pools that others have taken the place of. */
+/* Forgets the pools that are over. */
 static void sweep(struct pools *pools) {
-        const struct slot *newest = NULL;
         size_t n = 0;
 
-        for (size_t i = 0; i < pools->n_slots; i++) {
-                struct slot *slot = &pools->slots[i];
-
-                if (!slot->superseded)
-                        newest = slot;
-                else if (!slot->draining && newest && has_come_up(newest))
-                        drain(slot);
-        }
         for (size_t i = 0; i < pools->n_slots; i++) {
                 if (!pools->draining && is_over(&pools->slots[i]))
                         loop_defer_free(pools->settings.loop, free_later, pools->slots[i].pool);
@@ -253,13 +244,31 @@ static void sweep(struct pools *pools) {
         pools->n_slots = n;
 }
 
+/* Ends the pools that others have taken the place of. Returns whether there are any. */
+static bool end_superseded(struct pools *pools) {
+        const struct slot *newest = NULL;
+        bool any = false;
+
+        for (struct slot *slot = pools->slots; slot < pools->slots + pools->n_slots; slot++) {
+                if (!slot->superseded) {
+                        newest = slot;
+                } else if (!slot->draining && newest && has_come_up(newest)) {
+                        drain(slot);
+                        any = true;
+                }
+        }
+        return any;
+}
+
 void pools_turn(struct pools *pools) {
         const uint32_t max_starting = pools->config->max_starting;
         struct pool_machine *machine =
                 machine_look(pools->machine, pools_count_workers(pools, POOL_BUSY), loop_now_usec());
-        uint64_t next_usec = LOOP_NEVER;
+        uint64_t next_usec;
 
         sweep(pools);
+        /* Runs may wait for one of them: it stays until they have had another turn. */
+        next_usec = end_superseded(pools) ? 0 : LOOP_NEVER;
         /* Those that have nothing get one first, so that none waits for another that takes long. */
         for (size_t i = 0; i < pools->n_slots; i++) {
                 const struct pool *policy = live_pool_policy(pools->slots[i].pool);

@@ -400,11 +400,27 @@ void runs_explain(struct runs *runs, struct client *client, struct message *mess
         client_finish(client);
 }
 
+/* Of the pools there are now. Returns false if none is for it any more, and it is gone. */
+static bool choose_again(struct waiting *waiting) {
+        const struct proto_run run = waiting_run(waiting);
+        struct live_pool *pool;
+        struct decline miss;
+
+        if (choose_pool(waiting->runs, &run, &pool, &miss) == 0) {
+                set_pool(waiting, pool);
+                return true;
+        }
+        give_up(waiting);
+        return false;
+}
+
 static void turn(struct waiting *waiting) {
         const uint64_t waited_usec = loop_now_usec() - waiting->since_usec;
         struct proto_run run;
         int r;
 
+        if (pool_is_draining(live_pool_policy(waiting->pool)) && !choose_again(waiting))
+                return;
         if (!pool_count(live_pool_policy(waiting->pool), POOL_IDLE))
                 return;
         r = hand_over(waiting->pool, waiting->client, &waiting->payload, &waiting->fds, waited_usec);
@@ -432,19 +448,12 @@ void runs_turn(struct runs *runs) {
         for_each(runs, turn);
 }
 
-static void choose_again(struct waiting *waiting) {
-        const struct proto_run run = waiting_run(waiting);
-        struct live_pool *pool;
-        struct decline miss;
-
-        if (choose_pool(waiting->runs, &run, &pool, &miss) == 0)
-                set_pool(waiting, pool);
-        else
-                give_up(waiting);
+static void reconsider(struct waiting *waiting) {
+        choose_again(waiting);
 }
 
 void runs_reconfigured(struct runs *runs) {
-        for_each(runs, choose_again);
+        for_each(runs, reconsider);
 }
 
 void runs_forget(struct client *client) {

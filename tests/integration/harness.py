@@ -96,15 +96,20 @@ def reap():
         return False
 
 
+def kill_children():
+    """Once. Their own children become ours. Returns whether any is left."""
+    for pid in children_of(os.getpid()):
+        os.kill(pid, signal.SIGKILL)
+    return reap()
+
+
 def expect_no_children():
     """Every descendant has ended or does within seconds. One that does not is killed, and the test has failed."""
     try:
         eventually("the last process to end", lambda: not reap(), deadline=10)
     except AssertionError:
         left = {pid: pathlib.Path(f"/proc/{pid}/cmdline").read_text() for pid in children_of(os.getpid())}
-        for pid in left:
-            os.kill(pid, signal.SIGKILL)
-        eventually("killed processes to end", lambda: not reap())
+        eventually("killed processes to end", lambda: not kill_children())
         raise AssertionError(f"left running: {left}") from None
 
 

@@ -53,6 +53,30 @@ def test_changed_pool_warms_beside_the_old_one(poold, tmp_path):
         pass
 
 
+def test_those_who_wait_for_the_old_generation_get_the_new_one(poold, tmp_path):
+    (tmp_path / "slow.py").write_text(f"open({str(tmp_path / 'gate')!r}).read()\n")
+    os.mkfifo(tmp_path / "gate")
+    pool = "[pool:{}]\nsize = 1\nmax_workers = 1\non_empty = wait\n"
+    ini = pool.format("first") + pool.format("second")
+    poold.start(ini)
+    holders = [poold.popen("--pool", name, "-c", "input()") for name in ("first", "second")]
+    for name in ("first", "second"):
+        harness.eventually("a run", lambda: poold.workers("busy", name))
+    waiting = [poold.popen("-c", "print(input())") for _ in range(4)]
+    harness.eventually("all to wait", lambda: poold.pool("first")["waiting"] == 4)
+    holders[1].communicate("\n")
+    poold.wait_idle("second", 1)  # which they do not wait for, until they choose again
+    expect_reloaded(poold, ini + f"modules = slow\npath = {tmp_path}\n", "1 renewed")
+    (tmp_path / "gate").write_text("")  # returns when its worker has opened the other end
+    (tmp_path / "gate").unlink()
+    (tmp_path / "gate").write_text("")
+    harness.eventually("the old generation to go", lambda: "stopping" in [
+        pool["state"] for pool in poold.status()["pools"]])
+    holders[0].communicate("\n")
+    for number, run in enumerate(waiting):
+        assert run.communicate(f"{number}\n", timeout=harness.DEADLINE) == (f"{number}\n", ""), poold.log
+
+
 def test_new_generation_that_fails_leaves_the_old_one(poold):
     poold.start("[pool:default]\nsize = 1\nmodules = json\n")
     expect_reloaded(poold, "[pool:default]\nsize = 1\nmodules = decimal, there_is_no_such\n", "1 renewed")
