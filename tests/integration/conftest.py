@@ -27,8 +27,6 @@ def poold(prefix, tmp_path):
         try:
             supervisor.stop()
         finally:
-            if supervisor.log_file.exists():
-                print(supervisor.log)  # pytest shows it if the test fails
             supervisor.expect_nothing_left()
 
 

@@ -233,6 +233,8 @@ class Poold:
             assert self.process.wait(DEADLINE) == 0, self.log
 
     def expect_nothing_left(self):
+        if self.log_file.exists():
+            print(self.log)  # pytest shows it if the test fails
         expect_no_children()
         left = [str(path) for path in self.runtime.rglob("*") if not path.is_dir()]
         # A poold that was killed cannot unlink its socket; its successor replaces it.
