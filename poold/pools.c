@@ -224,11 +224,11 @@ static void free_later(void *pool) {
         live_pool_free(pool);
 }
 
-/* Does it serve, as far as it is to? */
+/* Does it serve, as far as it is to? Those who wait may take each of its workers at once. */
 static bool has_come_up(const struct slot *slot) {
         const struct pool *policy = live_pool_policy(slot->pool);
 
-        return pool_count(policy, POOL_IDLE) || !pool_size(policy);
+        return pool_count(policy, POOL_IDLE) || pool_count(policy, POOL_BUSY) || !pool_size(policy);
 }
 
 /* Forgets the pools that are over. */

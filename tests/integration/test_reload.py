@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -192,3 +193,26 @@ def test_many_reloads(poold):
     harness.eventually("one pool to be left", lambda: len(poold.status()["pools"]) == 1)
     poold.wait_idle()
     assert poold.run("-c", "print(1)").stdout == b"1\n"
+
+
+def test_old_generation_ends_although_all_of_the_new_one_are_taken_at_once(poold):
+    """By those who wait: its workers are never seen idle."""
+    ini = "[pool:default]\nsize = 1\non_empty = wait\nmax_workers = 3\n"
+    poold.start(ini)
+    done = threading.Event()
+
+    def keep_busy():
+        while not done.is_set():
+            poold.run("-c", "pass")
+
+    threads = [threading.Thread(target=keep_busy) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        harness.eventually("a queue", lambda: poold.pool()["waiting"] > 3)
+        expect_reloaded(poold, ini + "modules = json\n", "1 renewed")
+        harness.eventually("the old generation to go", lambda: len(poold.status()["pools"]) == 1, deadline=10)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
