@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 import time
 
 import harness
@@ -155,3 +156,27 @@ def test_many_wait(poold):
     for i, run in enumerate(runs):
         assert run.communicate(timeout=harness.DEADLINE) == (f"{i}\n", "") and run.returncode == 0
     assert poold.pool()["hits"] == 100
+
+
+def test_a_busy_pool_starves_no_other(poold, tmp_path):
+    """Of the warm-ups that max_starting allows, each pool that runs wait for gets some."""
+    pool = "[pool:{}]\nsize = 1\non_empty = wait\nwait_timeout = 5\n"
+    poold.start("[poold]\nmax_starting = 1\n" + pool.format("busy") + pool.format("other"))
+    done = threading.Event()
+
+    def keep_busy():
+        while not done.is_set():
+            for run in [poold.popen("--pool", "busy", "-c", "pass") for _ in range(4)]:
+                run.communicate(timeout=harness.DEADLINE)
+
+    threads = [threading.Thread(target=keep_busy) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        harness.eventually("a queue", lambda: poold.pool("busy")["waiting"] > 1)
+        for _ in range(3):
+            assert poold.run("--pool", "other", "-c", "print(1)").stdout == b"1\n"
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
