@@ -88,7 +88,19 @@ static int nearness(const struct decline *miss) {
 }
 
 /*
- * The pool that the run names, else the first that fits and has an idle worker, else the first that fits.
+ * Is @pool no better than @other, which comes before it, for a run that both are for? It is if it has an idle worker,
+ * or if the other fails, such as a new generation that the one before it stands in for.
+ */
+static bool is_no_better(const struct live_pool *pool, const struct live_pool *other) {
+        const struct pool *policy = live_pool_policy(pool);
+
+        return !pool_count(policy, POOL_IDLE) &&
+               (pool_is_failing(policy) || !pool_is_failing(live_pool_policy(other)));
+}
+
+/*
+ * The pool that the run names, else the first that fits and has an idle worker, else the first that fits and does not
+ * fail, else the first that fits.
  * Returns 0 and the pool; or DECLINED, why, and the pool that the miss counts for; or negative errno.
  */
 static int choose_pool(const struct runs *runs, const struct proto_run *run, struct live_pool **ret_pool,
@@ -101,7 +113,7 @@ static int choose_pool(const struct runs *runs, const struct proto_run *run, str
                 const bool has_idle = pool_count(live_pool_policy(pool), POOL_IDLE);
                 struct decline miss;
 
-                if (!may_serve(pool, run) || (fitting && !has_idle))
+                if (!may_serve(pool, run) || (fitting && is_no_better(pool, fitting)))
                         continue;
                 r = live_pool_check(pool, run, &miss);
                 if (r < 0)
@@ -234,18 +246,22 @@ static void on_deadline(void *data, unsigned events) {
         give_up(waiting);
 }
 
+/* Can a worker of @pool be expected at all? */
+static bool is_worth_waiting_for(const struct live_pool *pool) {
+        return !pool_is_failing(live_pool_policy(pool)) && live_pool_config(pool)->max_workers;
+}
+
 /*
  * How long a run that found no worker is to wait for one of @pool. By default no longer than python3 takes to start at
  * all, and only if a worker can be expected by then: nothing is known of what the script would import.
  */
 static uint64_t wait_usec(const struct live_pool *pool, uint64_t now_usec) {
         const struct config_pool *config = live_pool_config(pool);
-        const struct pool *policy = live_pool_policy(pool);
         uint64_t expected_usec, most_usec = live_pool_interpreter_usec(pool) / 2;
 
         if (config->on_empty == CONFIG_ON_EMPTY_WAIT)
-                return pool_is_failing(policy) || !config->max_workers ? 0 : config->wait_timeout_sec * SEC_USEC;
-        expected_usec = pool_expected_usec(policy, live_pool_n_waiting(pool));
+                return is_worth_waiting_for(pool) ? config->wait_timeout_sec * SEC_USEC : 0;
+        expected_usec = pool_expected_usec(live_pool_policy(pool), live_pool_n_waiting(pool));
         return expected_usec <= now_usec + most_usec ? most_usec : 0;
 }
 
@@ -400,13 +416,20 @@ void runs_explain(struct runs *runs, struct client *client, struct message *mess
         client_finish(client);
 }
 
+/* Has it a worker for a run that waits for one, or will it have? */
+static bool can_serve(const struct live_pool *pool) {
+        const struct pool *policy = live_pool_policy(pool);
+
+        return !pool_is_draining(policy) && (pool_count(policy, POOL_IDLE) || is_worth_waiting_for(pool));
+}
+
 /* Of the pools there are now. Returns false if none is for it any more, and it is gone. */
 static bool choose_again(struct waiting *waiting) {
         const struct proto_run run = waiting_run(waiting);
         struct live_pool *pool;
         struct decline miss;
 
-        if (choose_pool(waiting->runs, &run, &pool, &miss) == 0) {
+        if (choose_pool(waiting->runs, &run, &pool, &miss) == 0 && can_serve(pool)) {
                 set_pool(waiting, pool);
                 return true;
         }
@@ -419,7 +442,7 @@ static void turn(struct waiting *waiting) {
         struct proto_run run;
         int r;
 
-        if (pool_is_draining(live_pool_policy(waiting->pool)) && !choose_again(waiting))
+        if (!can_serve(waiting->pool) && !choose_again(waiting))
                 return;
         if (!pool_count(live_pool_policy(waiting->pool), POOL_IDLE))
                 return;

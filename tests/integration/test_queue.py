@@ -158,6 +158,23 @@ def test_many_wait(poold):
     assert poold.pool()["hits"] == 100
 
 
+def test_those_who_wait_do_so_no_longer_when_the_pool_fails(poold, tmp_path):
+    """Nobody knows when its modules can be imported again: python3 runs them then as it does any that come later."""
+    os.mkfifo(tmp_path / "gate")
+    (tmp_path / "slow.py").write_text(f"open({str(tmp_path / 'gate')!r}).read()\nraise ImportError('no')\n")
+    poold.launch(f"[pool:default]\nsize = 1\nmodules = slow\npath = {tmp_path}\non_empty = wait\nwait_timeout = 3600\n")
+    runs = [subprocess.Popen([poold.program("poolctl"), "run", "-v", "-c", "print(1)"], env=poold.env, text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+    waiting(poold, 2)
+    (tmp_path / "gate").write_text("")  # returns when a worker has opened the other end
+    (tmp_path / "gate").unlink()
+    (tmp_path / "gate").write_text("")
+    for run in runs:
+        out, err = run.communicate(timeout=harness.DEADLINE)
+        assert (run.returncode, out) == (0, "1\n") and "no idle worker" in err
+    assert poold.pool()["misses"] == {"degraded": 2}
+
+
 def test_a_busy_pool_starves_no_other(poold, tmp_path):
     """Of the warm-ups that max_starting allows, each pool that runs wait for gets some."""
     pool = "[pool:{}]\nsize = 1\non_empty = wait\nwait_timeout = 5\n"
