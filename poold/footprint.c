@@ -17,8 +17,8 @@ struct module {
 };
 
 struct footprint {
-        struct list files, folders; /* char * */
-        struct list modules;        /* struct module */
+        struct list files, folders, gone; /* char * */
+        struct list modules;              /* struct module */
         struct trace *trace;
 };
 
@@ -98,6 +98,24 @@ static bool counts(const struct footprint *footprint, const struct trace *trace,
         }
 }
 
+/*
+ * A module that is too new. Of a package it is the file that makes one of a folder, whose own time changes with all that
+ * is made in it, such as __pycache__.
+ */
+static void note_module(struct trace *changing, const char *path) {
+        char file[PATH_MAX + NAME_MAX + 16];
+        struct stat st;
+
+        if (lstat(path, &st) < 0)
+                return;
+        if (S_ISDIR(st.st_mode)) {
+                snprintf(file, sizeof(file), "%s/__init__.py", path);
+                if (lstat(file, &st) < 0)
+                        return;
+        }
+        trace_note_change(changing, path, trace_to_nsec(&st.st_ctim));
+}
+
 /* A number for the modules that are in a folder; with @trace's time, also looks for those that are too new. */
 static uint64_t list_modules(const struct footprint *footprint, const struct trace *trace, const char *folder,
                              struct trace *changing) {
@@ -107,15 +125,13 @@ static uint64_t list_modules(const struct footprint *footprint, const struct tra
 
         while (dir && (entry = readdir(dir))) {
                 char path[PATH_MAX + NAME_MAX + 2];
-                struct stat st;
 
                 if (!counts(footprint, trace, folder, entry->d_name))
                         continue;
                 listing += trace_hash(entry->d_name);
                 snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-                /* A folder's time changes with all that is made in it, such as __pycache__. */
-                if (changing && lstat(path, &st) == 0 && !S_ISDIR(st.st_mode))
-                        trace_note_change(changing, path, trace_to_nsec(&st.st_ctim));
+                if (changing)
+                        note_module(changing, path);
         }
         if (dir)
                 closedir(dir);
@@ -203,6 +219,7 @@ struct footprint *footprint_new(void) {
 static void forget_inputs(struct footprint *footprint) {
         list_free_texts(&footprint->files);
         list_free_texts(&footprint->folders);
+        list_free_texts(&footprint->gone);
         for (size_t i = 0; i < footprint->modules.n; i++)
                 free(((struct module *)footprint->modules.items)[i].folder);
         free(footprint->modules.items);
@@ -224,6 +241,10 @@ int footprint_add(struct footprint *footprint, const char *path) {
 
 int footprint_add_folder(struct footprint *footprint, const char *path) {
         return list_add_text(&footprint->folders, path);
+}
+
+int footprint_add_gone(struct footprint *footprint, const char *path) {
+        return list_add_text(&footprint->gone, path);
 }
 
 int footprint_add_module(struct footprint *footprint, const char *folder, const char *name) {
@@ -307,6 +328,33 @@ static const char *find_difference(const struct trace *before, const struct trac
         return i < now->entries.n ? entries_now[i].path : NULL;
 }
 
+/* Has anything come or gone in the folder of @path since then, or in the nearest one that is still there? */
+static bool is_new_above(const char *path, uint64_t since_nsec) {
+        char folder[PATH_MAX];
+        struct stat st;
+        char *slash;
+
+        if (snprintf(folder, sizeof(folder), "%s", path) >= (int)sizeof(folder))
+                return false;
+        do {
+                slash = strrchr(folder, '/');
+                if (!slash || slash == folder)
+                        return false;
+                *slash = '\0';
+        } while (stat(folder, &st) < 0);
+        return trace_to_nsec(&st.st_mtim) >= since_nsec;
+}
+
+/* Of what is gone, that which has gone since then: some files were never there, such as those of frozen modules. */
+static const char *find_gone(const struct footprint *footprint, uint64_t since_nsec) {
+        char **const paths = footprint->gone.items;
+
+        for (size_t i = 0; i < footprint->gone.n; i++)
+                if (is_new_above(paths[i], since_nsec))
+                        return paths[i];
+        return NULL;
+}
+
 int footprint_settle(struct footprint *footprint, uint64_t since_nsec, bool is_unwatched, const char **ret_path) {
         struct trace *before = footprint->trace;
         const char *difference;
@@ -317,6 +365,8 @@ int footprint_settle(struct footprint *footprint, uint64_t since_nsec, bool is_u
                 return -ENOMEM;
         }
         difference = before ? find_difference(before, footprint->trace) : NULL;
+        if (!difference)
+                difference = find_gone(footprint, since_nsec);
         if (difference && !footprint->trace->changed)
                 footprint->trace->changed = strdup(difference);
         trace_free(before);

@@ -29,6 +29,8 @@ struct footprint *footprint_free(struct footprint *footprint);
 int footprint_add(struct footprint *footprint, const char *path);
 /* A folder of sys.path. */
 int footprint_add_folder(struct footprint *footprint, const char *path);
+/* A file that was loaded from where it would be looked for again, and is there no more. */
+int footprint_add_gone(struct footprint *footprint, const char *path);
 /* A module that is, or is to be seen when it appears, in @folder; NULL: in any of sys.path. All return 0 or -ENOMEM. */
 int footprint_add_module(struct footprint *footprint, const char *folder, const char *name);
 

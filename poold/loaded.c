@@ -173,16 +173,49 @@ static PyObject *folders_of_parent(PyObject *modules, const char *name, PyObject
         return parent ? module_get(parent, "__path__", ret_owned) : NULL;
 }
 
+/* Is @path a module in @folder, or the __init__ of a package in it? */
+static bool is_module_in(const char *path, const char *folder) {
+        const size_t length = strlen(folder);
+        const char *rest = path + length + 1, *slash;
+
+        if (strncmp(path, folder, length) != 0 || path[length] != '/')
+                return false;
+        slash = strchr(rest, '/');
+        return !slash || !strchr(slash + 1, '/');
+}
+
+/* The module's file, if it is there no more, but the module would be looked for where that was: in @folders. */
+static int add_gone(struct footprint *footprint, PyObject *file, PyObject *folders) {
+        _cleanup_pyref_ PyObject *path = to_path(file), *list = NULL;
+        struct stat st;
+
+        if (!path || stat(PyBytes_AsString(path), &st) == 0 || errno != ENOENT)
+                return 0;
+        list = PySequence_List(folders ? folders : PySys_GetObject("path"));
+        PyErr_Clear();
+        for (Py_ssize_t i = 0; list && i < PyList_Size(list); i++) {
+                _cleanup_pyref_ PyObject *folder = to_path(PyList_GetItem(list, i));
+
+                if (folder && is_module_in(PyBytes_AsString(path), PyBytes_AsString(folder)))
+                        return footprint_add_gone(footprint, PyBytes_AsString(path));
+        }
+        return 0;
+}
+
 static int add_loaded(struct footprint *footprint, PyObject *modules, PyObject *key, PyObject *module) {
         _cleanup_pyref_ PyObject *name = to_path(key), *file_owned = NULL, *path_owned = NULL;
+        PyObject *file, *folders;
         int r;
 
         if (!name || module == Py_None)
                 return 0;
-        r = add_file(footprint, module_get(module, "__file__", &file_owned));
+        file = module_get(module, "__file__", &file_owned);
+        folders = folders_of_parent(modules, PyBytes_AsString(name), &path_owned);
+        r = add_file(footprint, file);
         if (r == 0)
-                r = add_module(footprint, PyBytes_AsString(name),
-                               folders_of_parent(modules, PyBytes_AsString(name), &path_owned));
+                r = add_gone(footprint, file, folders);
+        if (r == 0)
+                r = add_module(footprint, PyBytes_AsString(name), folders);
         PyErr_Clear();
         return r;
 }

@@ -176,6 +176,9 @@ static struct trace_place *add_place(struct trace *trace, const char *path, cons
                 return NULL;
         }
         *item = place;
+        /* Another one has been put in its place: what is made in a folder changes both of its times. */
+        if (trace_to_nsec(&st->st_mtim) < trace->since_nsec)
+                trace_note_change(trace, path, trace_to_nsec(&st->st_ctim));
         place->device = st->st_dev;
         place->is_remote = parent && parent->device == st->st_dev ? parent->is_remote : is_remote(path);
         memo_set(trace, path, place);

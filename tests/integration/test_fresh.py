@@ -412,7 +412,31 @@ def test_fifty_pools(poold, tmp_path):
 # --- Changes while workers are loading ---
 
 
-def test_change_while_it_is_loaded(poold, lib, tmp_path):
+def become_package(lib):
+    (lib / "part.py").unlink()
+    become_package_beside(lib)
+
+
+def become_package_beside(lib):
+    """It goes before a module of the same name."""
+    (lib / "part").mkdir()
+    (lib / "part/__init__.py").write_text("VALUE = 'new'\n")
+
+
+def swap_folder(lib):
+    """For another one, with files that were all there before."""
+    lib.rename(lib.with_name("old"))
+    lib.with_name("release").rename(lib)
+
+
+@pytest.mark.parametrize("change", [
+    lambda lib: (lib / "part.py").write_text("VALUE = 'new'\n"),
+    lambda lib: (lib.with_name("release") / "part.py").rename(lib / "part.py"),
+    become_package,
+    become_package_beside,
+    swap_folder,
+], ids=["edit", "rename", "package", "package-beside", "folder"])
+def test_change_while_it_is_loaded(poold, lib, tmp_path, change):
     """The module has loaded the old one, which nobody has watched yet."""
     started, go = tmp_path / "started", tmp_path / "go"
     (lib / "part.py").write_text("VALUE = 'old'\n")
@@ -423,13 +447,53 @@ open({str(started)!r}, "w").close()
 while not os.path.exists({str(go)!r}):
     time.sleep(0.01)
 """)
+    shutil.copytree(lib, tmp_path / "release")
+    (tmp_path / "release/part.py").write_text("VALUE = 'new'\n")
     poold.launch(ini(lib))
     harness.eventually("the module to be half loaded", started.exists)
-    (lib / "part.py").write_text("VALUE = 'new'\n")
+    change(lib)
     go.touch()
     assert warm_value(poold) == "new"
     assert "has changed while it was loaded" in poold.log
     assert poold.pool()["state"] == "ready" and "degraded" not in poold.log
+
+
+def test_module_that_goes_while_others_are_loaded(poold, lib, tmp_path):
+    """With python3 it would not be there either."""
+    started, go = tmp_path / "started", tmp_path / "go"
+    (lib / "part").mkdir()
+    (lib / "part/__init__.py").write_text("from . import below")
+    (lib / "part/below.py").write_text("")
+    (lib / "mod.py").write_text(f"""
+import os, time
+import part
+open({str(started)!r}, "w").close()
+while not os.path.exists({str(go)!r}):
+    time.sleep(0.01)
+""")
+    poold.launch(ini(lib))
+    harness.eventually("the module to be half loaded", started.exists)
+    shutil.rmtree(lib / "part")
+    go.touch()
+    harness.eventually(lambda: f"the pool to be degraded:\n{poold.log}",
+                       lambda: poold.pool()["state"] == "degraded")
+    assert f"has changed while it was loaded: {lib}/part" in poold.log and "No module named 'part'" in poold.log
+
+
+def test_module_that_takes_its_file_away_again(poold, lib, tmp_path):
+    """It was never meant to stay, and is where nobody looks for it."""
+    (lib / "mod.py").write_text("""
+import importlib.util, os, sys, tempfile
+with tempfile.NamedTemporaryFile("w", suffix=".py", dir=os.path.dirname(os.path.dirname(__file__))) as file:
+    file.write("VALUE = 'made'")
+    file.flush()
+    spec = importlib.util.spec_from_file_location("made", file.name)
+    sys.modules["made"] = made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+VALUE = made.VALUE
+""")
+    poold.start(ini(lib))
+    assert warm_value(poold) == "made" and "has changed while it was loaded" not in poold.log
 
 
 def test_module_that_appears_while_others_are_loaded(poold, lib, tmp_path):
