@@ -32,7 +32,7 @@
  * and SIGKILL 2 s later.
  *
  *     client  -> server   EXPLAIN                   the same run, which is only to be judged
- *     server  -> client   EXPLAINED                 how it would be served
+ *     server  -> client   EXPLAINED                 how it would be served; or DENIED
  *
  *     client  -> server   STATUS, STOP, KILL        answered with DONE, STATUS with more before that
  *

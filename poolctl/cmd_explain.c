@@ -76,7 +76,12 @@ static int show_warm(const struct proto_explained *explained, char **args, struc
 static int take(struct message *message, char **args, struct miss *ret_miss) {
         struct proto_explained explained;
         struct proto_refused refused;
+        struct proto_denied denied;
 
+        if (message->type == PROTO_DENIED && proto_get_denied(&message->payload, &denied) == 0) {
+                ret_miss->is_final = true;
+                return miss_refused(ret_miss, denied.reason, denied.detail, "");
+        }
         if (message->type == PROTO_REFUSED && proto_get_refused(&message->payload, &refused) == 0)
                 return miss_refused(ret_miss, refused.reason, refused.detail, refused.python);
         if (message->type != PROTO_EXPLAINED || proto_get_explained(&message->payload, &explained) < 0) {
@@ -116,10 +121,12 @@ static int consult(const struct context *context, const struct run_options *opti
 
 static int show_miss(const struct miss *miss) {
         char path[PATH_MAX];
-        const char *python = fallback_find(miss, path);
+        const char *python = miss->is_final ? NULL : fallback_find(miss, path);
 
         printf("cold: %s: %s; ", miss->reason ? miss->reason : "", miss_text(miss));
-        if (python)
+        if (miss->is_final)
+                puts("nothing runs it, as the pool's on_empty = fail asks");
+        else if (python)
                 printf("%s runs it\n", python);
         else
                 puts("and there is no python3 to run it");

@@ -405,6 +405,10 @@ void runs_explain(struct runs *runs, struct client *client, struct message *mess
                 refuse_error(runs, client, &run, r);
                 return;
         }
+        if (r == POOL_EMPTY && live_pool_config(pool)->on_empty == CONFIG_ON_EMPTY_FAIL) {
+                deny(client, &miss);
+                return;
+        }
         proto_put_explained(&payload,
                             &(struct proto_explained){
                                     .pool = pool_name(live_pool_policy(pool)),

@@ -108,6 +108,9 @@ def test_fail(poold):
     first = hold(poold)
     done = poold.ctl("run", "-c", "print(1)")
     assert done.returncode == 125 and done.stdout == b"" and b"on_empty = fail" in done.stderr
+    done = poold.ctl("explain", "-c", "print(1)")
+    assert done.returncode == 1 and done.stdout.startswith(b"cold: empty: ")
+    assert b"on_empty = fail" in done.stdout and b"python3" not in done.stdout
     let_go(first)
 
 
