@@ -427,17 +427,32 @@ static bool can_serve(const struct live_pool *pool) {
         return !pool_is_draining(policy) && (pool_count(policy, POOL_IDLE) || is_worth_waiting_for(pool));
 }
 
+/* None of the pools is for it any more. */
+static void turn_down(struct waiting *waiting, struct live_pool *pool, const struct decline *miss) {
+        const struct proto_run run = waiting_run(waiting);
+
+        leave(waiting);
+        stats_miss(live_pool_stats(pool), miss->reason);
+        refuse(waiting->runs, waiting->client, &run, miss->reason, miss->detail);
+        waiting_free(waiting);
+}
+
 /* Of the pools there are now. Returns false if none is for it any more, and it is gone. */
 static bool choose_again(struct waiting *waiting) {
         const struct proto_run run = waiting_run(waiting);
         struct live_pool *pool;
         struct decline miss;
+        int r;
 
-        if (choose_pool(waiting->runs, &run, &pool, &miss) == 0 && can_serve(pool)) {
+        r = choose_pool(waiting->runs, &run, &pool, &miss);
+        if (r == 0)
                 set_pool(waiting, pool);
+        if (r == 0 && can_serve(pool))
                 return true;
-        }
-        give_up(waiting);
+        if (r == DECLINED)
+                turn_down(waiting, pool, &miss);
+        else
+                give_up(waiting);
         return false;
 }
 

@@ -216,3 +216,28 @@ def test_old_generation_ends_although_all_of_the_new_one_are_taken_at_once(poold
         done.set()
         for thread in threads:
             thread.join()
+
+
+def test_run_that_waits_for_a_pool_that_is_gone(poold):
+    keys = "size = 1\nmax_workers = 1\non_empty = wait\n"
+    poold.start(f"[pool:default]\n{keys}[pool:doomed]\n{keys}")
+    first = poold.popen("--pool", "doomed", "-c", HOLD)
+    assert first.stdout.readline()
+    second = poold.popen("--pool", "doomed", "-c", "")
+    harness.eventually("it to wait", lambda: poold.pool("doomed")["waiting"] == 1)
+    expect_reloaded(poold, f"[pool:default]\n{keys}", "1 gone")
+    _, err = second.communicate(timeout=harness.DEADLINE)
+    assert second.returncode == 125 and 'there is no pool "doomed" (pool)' in err
+    assert poold.pool()["misses"] == {"pool": 1}
+    assert first.communicate("\n", timeout=harness.DEADLINE) == ("", "") and first.returncode == 0
+
+
+def test_order_of_the_pools(poold):
+    """What has only changed its place keeps its workers, and its new place counts."""
+    one, other = "[pool:one]\nsize = 1\n", "[pool:other]\nsize = 1\n"
+    poold.start(one + other)
+    workers = [poold.workers("idle", name) for name in ("one", "other")]
+    for ini, first in ((other + one, b"other"), (one + other, b"one")):
+        expect_reloaded(poold, ini, "2 as they were")
+        assert b" pool " + first + b" " in poold.ctl("explain", "-c", "").stdout
+    assert [poold.workers("idle", name) for name in ("one", "other")] == workers
