@@ -20,7 +20,7 @@ struct spare {
 
 struct demand {
         uint32_t max_spares;
-        uint32_t n_runs;     /* modulo 2^32 */
+        uint64_t n_runs;
         uint64_t *runs_usec; /* the last max_spares runs, a ring */
         struct spare *spares;
 };
@@ -55,7 +55,7 @@ void demand_copy(struct demand *demand, const struct demand *from) {
 static uint32_t count_outstanding(const struct demand *demand, uint64_t warmup_usec, uint64_t now_usec) {
         uint32_t n = 0;
 
-        while (n < demand->max_spares) {
+        while (n < demand->max_spares && n < demand->n_runs) {
                 uint64_t came_usec = demand->runs_usec[(demand->n_runs - n - 1) % demand->max_spares];
 
                 if (!came_usec || now_usec - came_usec >= warmup_usec)

@@ -843,6 +843,20 @@ static void test_auto_grows_for_bursts_and_keeps_up_between_them(void **state) {
         tear_down(&fake);
 }
 
+static void test_auto_counts_the_runs_of_a_burst_also_when_there_are_no_others(void **state) {
+        (void)state;
+        for (uint32_t max_idle = 1; max_idle <= 17; max_idle++) {
+                for (uint32_t n = 1; n <= max_idle; n++) {
+                        struct fake fake;
+
+                        set_up_auto(&fake, 0, max_idle);
+                        assert_int_equal(burst(&fake, n, SEC), 0);
+                        assert_int_equal(pool_size(fake.pool), n);
+                        tear_down(&fake);
+                }
+        }
+}
+
 static void test_auto_follows_littles_law(void **state) {
         struct fake fake;
 
@@ -1016,6 +1030,7 @@ int main(void) {
                 cmocka_unit_test(test_auto_starts_with_the_least),
                 cmocka_unit_test(test_auto_at_zero_starts_one_for_the_first_miss),
                 cmocka_unit_test(test_auto_grows_for_bursts_and_keeps_up_between_them),
+                cmocka_unit_test(test_auto_counts_the_runs_of_a_burst_also_when_there_are_no_others),
                 cmocka_unit_test(test_auto_follows_littles_law),
                 cmocka_unit_test(test_what_comes_back_is_kept_over_its_gaps),
                 cmocka_unit_test(test_a_run_that_waits_is_one_run),
