@@ -418,6 +418,10 @@ struct live_pool *live_pool_new(const struct live_pool_settings *settings) {
         return pool->policy && pool->fit && pool->argv && pool->files ? pool : live_pool_free(pool);
 }
 
+void live_pool_inherit(struct live_pool *pool, const struct live_pool *from) {
+        pool_inherit(pool->policy, from->policy);
+}
+
 void live_pool_reconfigure(struct live_pool *live, struct config *config, const struct config_pool *pool,
                            bool is_default) {
         const struct pool_settings of_policy = policy_settings(pool);

@@ -40,6 +40,9 @@ struct live_pool_settings {
 /* What @settings points to is borrowed, but for the configuration, which it gets a share in. NULL: no memory. */
 struct live_pool *live_pool_new(const struct live_pool_settings *settings);
 
+/* It is to take the place of @from, and is to be as large as that is needed. */
+void live_pool_inherit(struct live_pool *pool, const struct live_pool *from);
+
 /*
  * Goes by @pool of @config from now on, whose workers are the same as those there are. Without memory for that, it
  * goes on as before.

@@ -420,6 +420,14 @@ void pool_retire(struct pool *pool, uint64_t now_usec) {
         dismiss_all(pool);
 }
 
+void pool_inherit(struct pool *pool, const struct pool *from) {
+        if (!pool->demand || !from->demand)
+                return;
+        demand_copy(pool->demand, from->demand);
+        pool->size = from->size < pool->settings.min_idle ? pool->settings.min_idle : from->size;
+        pool->size = pool->size > pool->settings.max_idle ? pool->settings.max_idle : pool->size;
+}
+
 void pool_reconfigure(struct pool *pool, const struct pool_settings *settings, uint64_t now_usec) {
         pool->settings = *settings;
         set_size(pool); /* without memory for demand, the size stays what it is within the bounds */

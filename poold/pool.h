@@ -97,6 +97,9 @@ uint64_t pool_expected_usec(const struct pool *pool, uint32_t n_ahead);
  */
 void pool_retire(struct pool *pool, uint64_t now_usec);
 
+/* It is to take the place of @from, and begins with what that knows of demand, if both follow it. */
+void pool_inherit(struct pool *pool, const struct pool *from);
+
 /* Other settings hold from now on. */
 void pool_reconfigure(struct pool *pool, const struct pool_settings *settings, uint64_t now_usec);
 

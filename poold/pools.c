@@ -124,13 +124,16 @@ static int make_slots(struct pools *pools, struct config *config, struct slot *s
         return 0;
 }
 
-/* Moves those of the old slots that are called @name to the end of @slots: they serve until the new one is ready. */
-static size_t supersede(struct pools *pools, const char *name, struct slot *slots) {
+/* Moves the old slots of the name of @newest to the end of @slots: they serve until that is ready. */
+static size_t supersede(struct pools *pools, struct live_pool *newest, struct slot *slots) {
+        const char *name = pool_name(live_pool_policy(newest));
         size_t n = 0;
 
         for (struct slot *slot = pools->slots; slot < pools->slots + pools->n_slots; slot++) {
                 if (!is_called(slot, name))
                         continue;
+                if (!slot->superseded)
+                        live_pool_inherit(newest, slot->pool);
                 slot->superseded = true;
                 slots[n++] = *slot;
                 slot->pool = NULL;
@@ -162,7 +165,7 @@ int pools_configure(struct pools *pools, struct config *config, struct pools_cha
                 } else {
                         slots[n++] = fresh[i];
                 }
-                n_older = supersede(pools, pool->name, slots + n);
+                n_older = supersede(pools, slots[n - 1].pool, slots + n);
                 n += n_older;
                 changes.n_renewed += !same && n_older ? 1 : 0;
                 changes.n_new += !same && !n_older ? 1 : 0;
@@ -172,7 +175,7 @@ int pools_configure(struct pools *pools, struct config *config, struct pools_cha
                         continue;
                 if (!slot->draining) {
                         drain(slot);
-                        changes.n_removed++;
+                        changes.n_removed += slot->superseded ? 0 : 1;
                 }
                 slots[n++] = *slot;
         }

@@ -241,3 +241,32 @@ def test_order_of_the_pools(poold):
         expect_reloaded(poold, ini, "2 as they were")
         assert b" pool " + first + b" " in poold.ctl("explain", "-c", "").stdout
     assert [poold.workers("idle", name) for name in ("one", "other")] == workers
+
+
+def test_new_generation_is_as_large_as_demand_has_made_the_old_one(poold, tmp_path):
+    """Also where an idle pool has no workers: the old ones do not go before there are new ones."""
+    ini = f"[pool:default]\nsize = auto\nmin_idle = 0\non_empty = wait\npath = {tmp_path}\n"
+    (tmp_path / "slow.py").write_text(f"open({str(tmp_path / 'gate')!r}).read()\n")
+    os.mkfifo(tmp_path / "gate")
+    poold.launch(ini)
+    runs = [poold.popen("-c", HOLD) for _ in range(3)]
+    assert all(run.stdout.readline() for run in runs)
+    for run in runs:
+        run.communicate("\n")
+    poold.wait_idle(count=2)
+    expect_reloaded(poold, ini + "modules = slow\n", "1 renewed")
+    pool = harness.eventually("a new worker", lambda: (pool := poold.pool())["starting"] and pool)
+    assert pool["size"] >= 2 and poold.status()["pools"][1]["idle"] >= 2
+    (tmp_path / "gate").write_text("")  # returns when a worker has opened the other end
+    (tmp_path / "gate").unlink()
+    (tmp_path / "gate").write_text("")
+    harness.eventually("the old generation to go", lambda: len(poold.status()["pools"]) == 1)
+    poold.wait_idle(count=2)
+
+
+def test_pool_of_two_generations_that_goes_is_one(poold):
+    one = "[pool:one]\nsize = 1\n"
+    poold.start(one + "[pool:doomed]\nsize = 1\n")
+    expect_reloaded(poold, one + "[pool:doomed]\nsize = 1\nmodules = there_is_no_such\n", "1 renewed")
+    expect_reloaded(poold, one, "1 as they were, 1 gone")
+    harness.eventually("one pool to be left", lambda: len(poold.status()["pools"]) == 1)

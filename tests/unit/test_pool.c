@@ -874,6 +874,28 @@ static void test_auto_follows_littles_law(void **state) {
         tear_down(&fake);
 }
 
+static void test_auto_begins_with_what_the_one_before_it_knows(void **state) {
+        struct fake fake, heir;
+
+        (void)state;
+        set_up_auto(&fake, 0, 8);
+        assert_int_equal(burst(&fake, 5, SEC), 0);
+        set_up_auto(&heir, 0, 4);
+        heir.now = fake.now;
+        pool_inherit(heir.pool, fake.pool);
+        assert_int_equal(pool_size(heir.pool), 4); /* at once */
+        tear_down(&fake);
+        run(&heir);
+        assert_int_equal(pool_size(heir.pool), 4);
+        pass(&heir, heir.now + 7200 * SEC, SEC);
+        assert_counts(&heir, 0, 0, 0, 0);
+        set_up(&fake, 5, 8);
+        pool_inherit(fake.pool, heir.pool);
+        assert_int_equal(pool_size(fake.pool), 5);
+        tear_down(&fake);
+        tear_down(&heir);
+}
+
 static void test_what_comes_back_is_kept_over_its_gaps(void **state) {
         unsigned n_hits = 0;
         struct fake fake;
@@ -1032,6 +1054,7 @@ int main(void) {
                 cmocka_unit_test(test_auto_grows_for_bursts_and_keeps_up_between_them),
                 cmocka_unit_test(test_auto_counts_the_runs_of_a_burst_also_when_there_are_no_others),
                 cmocka_unit_test(test_auto_follows_littles_law),
+                cmocka_unit_test(test_auto_begins_with_what_the_one_before_it_knows),
                 cmocka_unit_test(test_what_comes_back_is_kept_over_its_gaps),
                 cmocka_unit_test(test_a_run_that_waits_is_one_run),
                 cmocka_unit_test(test_idle_workers_are_given_back_while_memory_is_tight),
