@@ -35,6 +35,8 @@ struct runs {
         struct identity *identity;
         struct cgroups *cgroups;
         struct waiting_list queue;
+        uint64_t idle_pools;       /* a number for those that had idle workers after the last turn */
+        bool has_other_idle_pools; /* this turn began with others */
         bool draining;
 };
 
@@ -87,20 +89,39 @@ static int nearness(const struct decline *miss) {
         return strcmp(miss->reason, "options") == 0 ? 1 : 2;
 }
 
-/*
- * Is @pool no better than @other, which comes before it, for a run that both are for? It is if it has an idle worker,
- * or if the other fails, such as a new generation that the one before it stands in for.
- */
-static bool is_no_better(const struct live_pool *pool, const struct live_pool *other) {
-        const struct pool *policy = live_pool_policy(pool);
+static bool has_idle(const struct live_pool *pool) {
+        return pool_count(live_pool_policy(pool), POOL_IDLE);
+}
 
-        return !pool_count(policy, POOL_IDLE) &&
-               (pool_is_failing(policy) || !pool_is_failing(live_pool_policy(other)));
+/* Can a worker of @pool be expected at all? */
+static bool is_worth_waiting_for(const struct live_pool *pool) {
+        return !pool_is_failing(live_pool_policy(pool)) && live_pool_config(pool)->max_workers;
 }
 
 /*
- * The pool that the run names, else the first that fits and has an idle worker, else the first that fits and does not
- * fail, else the first that fits.
+ * How long a run that found no worker is to wait for one of @pool. By default no longer than python3 takes to start at
+ * all, and only if a worker can be expected by then: nothing is known of what the script would import.
+ */
+static uint64_t wait_usec(const struct live_pool *pool, uint64_t now_usec) {
+        const struct config_pool *config = live_pool_config(pool);
+        uint64_t expected_usec, most_usec = live_pool_interpreter_usec(pool) / 2;
+
+        if (config->on_empty == CONFIG_ON_EMPTY_WAIT)
+                return is_worth_waiting_for(pool) ? config->wait_timeout_sec * SEC_USEC : 0;
+        expected_usec = pool_expected_usec(live_pool_policy(pool), live_pool_n_waiting(pool));
+        return expected_usec <= now_usec + most_usec ? most_usec : 0;
+}
+
+/* Does @pool, an old generation, stand in for @other, the new one that fails? */
+static bool stands_in_for(const struct live_pool *pool, const struct live_pool *other) {
+        const struct pool *policy = live_pool_policy(pool), *new_policy = live_pool_policy(other);
+
+        return pool_is_failing(new_policy) && !pool_is_failing(policy) &&
+               strcmp(pool_name(policy), pool_name(new_policy)) == 0;
+}
+
+/*
+ * The pool that the run names, else the first that fits and has an idle worker, else the first that fits.
  * Returns 0 and the pool; or DECLINED, why, and the pool that the miss counts for; or negative errno.
  */
 static int choose_pool(const struct runs *runs, const struct proto_run *run, struct live_pool **ret_pool,
@@ -110,17 +131,16 @@ static int choose_pool(const struct runs *runs, const struct proto_run *run, str
 
         for (size_t i = 0; i < pools_count(runs->pools); i++) {
                 struct live_pool *pool = pools_at(runs->pools, i);
-                const bool has_idle = pool_count(live_pool_policy(pool), POOL_IDLE);
                 struct decline miss;
 
-                if (!may_serve(pool, run) || (fitting && is_no_better(pool, fitting)))
+                if (!may_serve(pool, run) || (fitting && !has_idle(pool) && !stands_in_for(pool, fitting)))
                         continue;
                 r = live_pool_check(pool, run, &miss);
                 if (r < 0)
                         return r;
                 if (r == 0)
                         fitting = pool;
-                if (r == 0 && has_idle)
+                if (r == 0 && has_idle(pool))
                         break;
                 if (r == DECLINED && (!missing || nearness(&miss) > nearness(ret_miss))) {
                         missing = pool;
@@ -244,25 +264,6 @@ static void on_deadline(void *data, unsigned events) {
 
         (void)events;
         give_up(waiting);
-}
-
-/* Can a worker of @pool be expected at all? */
-static bool is_worth_waiting_for(const struct live_pool *pool) {
-        return !pool_is_failing(live_pool_policy(pool)) && live_pool_config(pool)->max_workers;
-}
-
-/*
- * How long a run that found no worker is to wait for one of @pool. By default no longer than python3 takes to start at
- * all, and only if a worker can be expected by then: nothing is known of what the script would import.
- */
-static uint64_t wait_usec(const struct live_pool *pool, uint64_t now_usec) {
-        const struct config_pool *config = live_pool_config(pool);
-        uint64_t expected_usec, most_usec = live_pool_interpreter_usec(pool) / 2;
-
-        if (config->on_empty == CONFIG_ON_EMPTY_WAIT)
-                return is_worth_waiting_for(pool) ? config->wait_timeout_sec * SEC_USEC : 0;
-        expected_usec = pool_expected_usec(live_pool_policy(pool), live_pool_n_waiting(pool));
-        return expected_usec <= now_usec + most_usec ? most_usec : 0;
 }
 
 static struct waiting *waiting_new(struct runs *runs, struct client *client, const struct wire_writer *payload) {
@@ -422,9 +423,7 @@ void runs_explain(struct runs *runs, struct client *client, struct message *mess
 
 /* Has it a worker for a run that waits for one, or will it have? */
 static bool can_serve(const struct live_pool *pool) {
-        const struct pool *policy = live_pool_policy(pool);
-
-        return !pool_is_draining(policy) && (pool_count(policy, POOL_IDLE) || is_worth_waiting_for(pool));
+        return !pool_is_draining(live_pool_policy(pool)) && (has_idle(pool) || is_worth_waiting_for(pool));
 }
 
 /* None of the pools is for it any more. */
@@ -456,14 +455,19 @@ static bool choose_again(struct waiting *waiting) {
         return false;
 }
 
+/* A run that names no pool gets the first worker of any that it fits, not only of the one that it was put down for. */
+static bool may_choose_again(const struct waiting *waiting) {
+        return waiting->runs->has_other_idle_pools && !has_idle(waiting->pool) && !waiting_run(waiting).pool[0];
+}
+
 static void turn(struct waiting *waiting) {
         const uint64_t waited_usec = loop_now_usec() - waiting->since_usec;
         struct proto_run run;
         int r;
 
-        if (!can_serve(waiting->pool) && !choose_again(waiting))
+        if ((!can_serve(waiting->pool) || may_choose_again(waiting)) && !choose_again(waiting))
                 return;
-        if (!pool_count(live_pool_policy(waiting->pool), POOL_IDLE))
+        if (!has_idle(waiting->pool))
                 return;
         r = hand_over(waiting->pool, waiting->client, &waiting->payload, &waiting->fds, waited_usec);
         if (r >= 0)
@@ -484,10 +488,27 @@ static void for_each(struct runs *runs, void (*visit)(struct waiting *waiting)) 
         }
 }
 
+static uint64_t number_idle_pools(const struct runs *runs) {
+        uint64_t number = 0;
+
+        for (size_t i = 0; i < pools_count(runs->pools); i++)
+                number = number * UINT64_C(1099511628211) + (has_idle(pools_at(runs->pools, i)) ? 2 : 1);
+        return number;
+}
+
+/*
+ * What was idle after the last turn fits none of those that waited then, and those that have come since have been told.
+ * So they are not all compared with it again each time.
+ */
 void runs_turn(struct runs *runs) {
-        if (!TAILQ_EMPTY(&runs->queue))
-                pools_look_at_files(runs->pools);
+        if (TAILQ_EMPTY(&runs->queue)) {
+                runs->idle_pools = 0;
+                return;
+        }
+        pools_look_at_files(runs->pools);
+        runs->has_other_idle_pools = number_idle_pools(runs) != runs->idle_pools;
         for_each(runs, turn);
+        runs->idle_pools = number_idle_pools(runs);
 }
 
 static void reconsider(struct waiting *waiting) {

@@ -52,6 +52,23 @@ def test_wait_first_come_first_served(poold, tmp_path):
     assert (status["hits"], status["misses"], status["waiting"]) == (6, {}, 0)
 
 
+def test_a_run_that_names_no_pool_waits_for_all_that_it_fits(poold):
+    pool = "[pool:{}]\nsize = 1\nmax_workers = 1\non_empty = wait\nwait_timeout = 3600\n"
+    poold.start(pool.format("first") + pool.format("other") + "options = -O\n" + pool.format("second"))
+    holders = [poold.popen("--pool", name, "-c", HOLD) for name in ("first", "second")]
+    assert all(run.stdout.readline() for run in holders)
+    named = poold.popen("--pool", "first", "-c", "pass")
+    harness.eventually("it to wait", lambda: poold.pool("first")["waiting"] == 1)
+    runs = [poold.popen("-c", "pass") for _ in range(3)]
+    harness.eventually("all to wait", lambda: poold.pool("first")["waiting"] == 4)
+    let_go(holders[1])
+    for run in runs:
+        assert run.communicate(timeout=harness.DEADLINE) == ("", "") and run.returncode == 0
+    assert named.poll() is None and poold.pool("first")["waiting"] == 1 and poold.pool("second")["hits"] == 4
+    let_go(holders[0])
+    assert named.communicate(timeout=harness.DEADLINE) == ("", "") and named.returncode == 0
+
+
 def test_wait_timeout_is_followed_by_python3(poold):
     poold.start(ONE + "on_empty = wait\nwait_timeout = 1\n")
     first = hold(poold)

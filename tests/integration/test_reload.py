@@ -55,27 +55,28 @@ def test_changed_pool_warms_beside_the_old_one(poold, tmp_path):
 
 
 def test_those_who_wait_for_the_old_generation_get_the_new_one(poold, tmp_path):
-    (tmp_path / "slow.py").write_text(f"open({str(tmp_path / 'gate')!r}).read()\n")
-    os.mkfifo(tmp_path / "gate")
-    pool = "[pool:{}]\nsize = 1\nmax_workers = 1\non_empty = wait\n"
-    ini = pool.format("first") + pool.format("second")
+    """They do so while the new one fails. When its modules are mended the old one goes, which has no worker then."""
+    ini = "[poold]\nmax_starting = 1\n[pool:default]\nsize = 1\nmax_workers = 1\non_empty = wait\n"
+    gate = tmp_path / "gate"
     poold.start(ini)
-    holders = [poold.popen("--pool", name, "-c", "input()") for name in ("first", "second")]
-    for name in ("first", "second"):
-        harness.eventually("a run", lambda: poold.workers("busy", name))
-    waiting = [poold.popen("-c", "print(input())") for _ in range(4)]
-    harness.eventually("all to wait", lambda: poold.pool("first")["waiting"] == 4)
-    holders[1].communicate("\n")
-    poold.wait_idle("second", 1)  # which they do not wait for, until they choose again
-    expect_reloaded(poold, ini + f"modules = slow\npath = {tmp_path}\n", "1 renewed")
-    (tmp_path / "gate").write_text("")  # returns when its worker has opened the other end
-    (tmp_path / "gate").unlink()
-    (tmp_path / "gate").write_text("")
-    harness.eventually("the old generation to go", lambda: "stopping" in [
-        pool["state"] for pool in poold.status()["pools"]])
-    holders[0].communicate("\n")
-    for number, run in enumerate(waiting):
-        assert run.communicate(f"{number}\n", timeout=harness.DEADLINE) == (f"{number}\n", ""), poold.log
+    holder = poold.popen("-c", HOLD)
+    assert holder.stdout.readline()
+    expect_reloaded(poold, ini + f"modules = mod\npath = {tmp_path}\n", "1 renewed")
+    harness.eventually("the new one to fail", lambda: poold.pool()["state"] == "degraded")
+    os.mkfifo(gate)
+    (tmp_path / "mod.py").write_text(f"open({str(gate)!r}).read()\n")
+    harness.eventually("it to try again", lambda: poold.pool()["starting"] == 1 and "recycling" in poold.log)
+    waiting = [poold.popen(*options, "-c", "import sys; print('mod' in sys.modules)")
+               for options in ([], ["--pool", "default"]) * 2]
+    harness.eventually("all to wait for the old one", lambda: poold.status()["pools"][1]["waiting"] == 4)
+    assert holder.communicate("\n", timeout=harness.DEADLINE) == ("", "")
+    harness.eventually("the old one to have no worker", lambda: poold.status()["pools"][1]["workers"] == [])
+    gate.write_text("")  # returns when the worker has opened the other end
+    gate.unlink()
+    gate.write_text("")
+    for run in waiting:
+        assert run.communicate(timeout=harness.DEADLINE) == ("True\n", ""), poold.log
+    harness.eventually("the old one to go", lambda: len(poold.status()["pools"]) == 1)
 
 
 def test_new_generation_that_fails_leaves_the_old_one(poold):
