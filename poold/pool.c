@@ -473,6 +473,10 @@ bool pool_is_failing(const struct pool *pool) {
         return pool->n_failures > 0;
 }
 
+uint32_t pool_failures(const struct pool *pool) {
+        return pool->n_failures;
+}
+
 bool pool_is_draining(const struct pool *pool) {
         return pool->draining;
 }

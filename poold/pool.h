@@ -116,6 +116,8 @@ const char *pool_name(const struct pool *pool);
 /* "ready", "warming", "degraded" (the last start failed) or "stopping". */
 const char *pool_state_name(const struct pool *pool);
 bool pool_is_failing(const struct pool *pool);
+/* How many starts have failed since the last good one. */
+uint32_t pool_failures(const struct pool *pool);
 bool pool_is_draining(const struct pool *pool);
 /* How many workers it wants idle at present, not counting those that runs wait for. */
 uint32_t pool_size(const struct pool *pool);

@@ -421,9 +421,16 @@ void runs_explain(struct runs *runs, struct client *client, struct message *mess
         client_finish(client);
 }
 
-/* Has it a worker for a run that waits for one, or will it have? */
+/*
+ * Has it a worker for a run that waits for one, or will it have? That one start fails may be somebody's kill, or a file
+ * that was half written: then there are better things to do than to have all those who wait run python3 at once.
+ */
 static bool can_serve(const struct live_pool *pool) {
-        return !pool_is_draining(live_pool_policy(pool)) && (has_idle(pool) || is_worth_waiting_for(pool));
+        const struct pool *policy = live_pool_policy(pool);
+
+        if (pool_is_draining(policy))
+                return false;
+        return has_idle(pool) || (pool_failures(policy) < 2 && live_pool_config(pool)->max_workers);
 }
 
 /* None of the pools is for it any more. */

@@ -195,6 +195,21 @@ def test_those_who_wait_do_so_no_longer_when_the_pool_fails(poold, tmp_path):
     assert poold.pool()["misses"] == {"degraded": 2}
 
 
+def test_those_who_wait_do_not_mind_one_worker_that_is_killed(poold, tmp_path):
+    os.mkfifo(tmp_path / "gate")
+    (tmp_path / "slow.py").write_text(f"open({str(tmp_path / 'gate')!r}).read()\n")
+    poold.launch(ONE + f"modules = slow\npath = {tmp_path}\non_empty = wait\nwait_timeout = 3600\n")
+    run = poold.popen("-c", "print(1)")
+    waiting(poold, 1)
+    first, = harness.eventually("a worker to start", lambda: poold.workers("starting"))
+    os.kill(first, signal.SIGKILL)
+    harness.eventually("the pool to fail", lambda: poold.pool()["state"] == "degraded")
+    (tmp_path / "gate").write_text("")  # returns when the next worker has opened the other end
+    assert run.communicate(timeout=harness.DEADLINE) == ("1\n", "") and run.returncode == 0
+    (tmp_path / "gate").unlink()
+    (tmp_path / "gate").write_text("")  # for the one that replaces it
+
+
 def test_a_busy_pool_starves_no_other(poold, tmp_path):
     """Of the warm-ups that max_starting allows, each pool that runs wait for gets some."""
     pool = "[pool:{}]\nsize = 1\non_empty = wait\nwait_timeout = 5\n"
