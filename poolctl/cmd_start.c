@@ -142,14 +142,15 @@ static int start_daemon(const char *config, const struct log_file *log) {
 }
 
 static int start_in_background(const char *config) {
-        _cleanup_log_file_ struct log_file log;
+        _cleanup_log_file_ struct log_file log = { .lock = -1, .fd = -1 };
         int r, pid;
 
-        r = log_file_open(&log);
-        if (r < 0)
+        r = look_for_poold(&pid); /* one that runs needs no log of ours */
+        if (r == MISS && log_file_open(&log) < 0)
                 return EXIT_FAILED;
         /* Another `start` may have had the lock before us. */
-        r = look_for_poold(&pid);
+        if (r == MISS)
+                r = look_for_poold(&pid);
         if (r == 0)
                 return show_running(pid);
         return r == MISS ? start_daemon(config, &log) : EXIT_FAILED;

@@ -108,8 +108,20 @@ def test_one_poold_of_many_starts(started):
 def test_one_that_was_started_otherwise_counts(started):
     started.poold.launch()
     expect(started.start(), RUNNING.format(pid=started.poold.pid))
-    assert not started.log_file.exists() or started.log_file.read_text() == ""
+    assert not started.log_file.exists()
     started.poold.stop()
+
+
+def test_one_that_runs_needs_no_log(started):
+    """Neither a place for one, nor is the one that it writes to taken from under it for its size."""
+    started.start()
+    pid = started.pid()
+    (started.poold.folder / "file").touch()
+    env = started.poold.env | {"XDG_STATE_HOME": str(started.poold.folder / "file")}
+    expect(started.start(env=env), RUNNING.format(pid=pid))
+    os.truncate(started.log_file, 11 << 20)
+    expect(started.start(), RUNNING.format(pid=pid))
+    assert fds_of(pid)[2] == str(started.log_file)
 
 
 @pytest.mark.parametrize("how", ["option", "option with =", "variable"])
