@@ -124,10 +124,24 @@ _poolctl() {
         run) _poolctl_run '--pool --no-fallback --tty=auto --tty=direct --tty=pty -v --' ;;
         explain) _poolctl_run '--pool --' ;;
         suggest) _poolctl_run '--python --' ;;
-        status) _poolctl_words '--json --pool --watch' ;;
+        status)
+                if [[ ${words[cword - 1]} == --pool ]]; then
+                        _poolctl_pools
+                else
+                        _poolctl_words '--json --pool --watch'
+                fi
+                ;;
         ps) _poolctl_words '--json' ;;
         stop) _poolctl_words '--now' ;;
-        kill) _poolctl_jobs ;;
+        kill)
+                if [[ ${words[cword - 1]} == -s || ${words[cword - 1]} == --signal ]]; then
+                        _poolctl_words "$(compgen -A signal SIG | sed 's/^SIG//')"
+                elif [[ $cur == -* ]]; then
+                        _poolctl_words '-s --signal'
+                else
+                        _poolctl_jobs
+                fi
+                ;;
         start)
                 if [[ ${words[cword - 1]} == --config ]]; then
                         _poolctl_files

@@ -75,7 +75,7 @@ complete -c poolctl -n '__poolctl_is status' -l pool -x -a '(__poolctl_pools)' -
 complete -c poolctl -n '__poolctl_is status' -l watch -d 'Again and again'
 complete -c poolctl -n '__poolctl_is stop' -l now -d 'End running scripts, too'
 complete -c poolctl -n '__poolctl_is start' -l config -r -F -d 'The configuration'
-complete -c poolctl -n '__poolctl_is kill' -s s -x -d 'This signal'
+complete -c poolctl -n '__poolctl_is kill' -s s -x -a '(kill -l | string split -n " ")' -d 'This signal'
 complete -c poolctl -n '__poolctl_is kill' -x -a '(__poolctl_jobs)'
 
 complete -c poolpython -w python3

@@ -46,6 +46,8 @@ CASES = {
     "pool": ["poolctl run --pool spec\t x.py", "poolctl <run> <--pool> <special> <x.py>"],
     "pool with =": ["poolctl run --pool=spec\t x.py", "poolctl <run> <--pool=special> <x.py>"],
     "pool to explain": ["poolctl explain --pool spec\t x.py", "poolctl <explain> <--pool> <special> <x.py>"],
+    "pool to show": ["poolctl status --pool spec\t", "poolctl <status> <--pool> <special>"],
+    "signal": ["poolctl kill -s WINC\t 4711", "poolctl <kill> <-s> <WINCH> <4711>"],
     "kill": ["poolctl kill 47\t", "poolctl <kill> <4711>"],
     "poolpython": ["poolpython lonel\t", "poolpython <lonely.py>"],
     "poold": ["poold --chec\t", "poold <--check>"],
