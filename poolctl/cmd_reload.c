@@ -1,19 +1,32 @@
 #include "cmd_reload.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "clock.h"
 #include "connect.h"
 #include "say.h"
 
+#define PATIENCE_USEC (5 * USEC_PER_SEC) /* then we say what we wait for */
+
 /* However long the interpreters that it names take to start. */
+static int receive(struct channel *channel, struct message *message) {
+        int r = connect_receive(channel, clock_now_usec() + PATIENCE_USEC, message);
+
+        if (r != -ETIMEDOUT)
+                return r;
+        say("no answer yet: poold asks the interpreters that the configuration names, or is stopped or "
+            "overloaded");
+        return connect_receive(channel, NEVER, message);
+}
+
 static int await_answer(struct channel *channel) {
         _cleanup_message_ struct message message;
         struct proto_done done;
         int r;
 
         fdset_init(&message.fds);
-        r = connect_receive(channel, NEVER, &message);
+        r = receive(channel, &message);
         if (r || message.type != PROTO_DONE || proto_get_done(&message.payload, &done) < 0)
                 return connect_complain(r, &message);
         if (!done.error[0]) {

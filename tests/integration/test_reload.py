@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 
 import pytest
@@ -171,6 +172,20 @@ def test_a_slow_interpreter_keeps_nobody_waiting(poold, tmp_path):
         assert "not reloaded" not in poold.log
         opened.write("\n")
     poold.wait_log("only starts another python")  # and that was its answer
+
+
+def test_a_poold_that_is_stopped(poold):
+    """Whoever waits for it is told so."""
+    poold.start()
+    os.kill(poold.pid, signal.SIGSTOP)
+    waiting = subprocess.Popen([poold.program("poolctl"), "reload"], env=poold.env, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    try:
+        assert waiting.stderr.readline().startswith("poolctl: no answer yet: ")
+    finally:
+        os.kill(poold.pid, signal.SIGCONT)
+    out, err = waiting.communicate(timeout=harness.DEADLINE)
+    assert (out, err, waiting.returncode) == ("0 pools new, 0 renewed, 1 as they were, 0 gone\n", "", 0)
 
 
 def test_waiting_runs_get_a_worker_of_the_new_generation(poold):
