@@ -315,6 +315,13 @@ static int listen_tcp(const char *address) {
         return fd_steal(&fd);
 }
 
+static const char *explain(const struct metrics *metrics, int error) {
+        if (error == -EPERM && strncmp(metrics->settings.address, "unix:", 5) == 0)
+                return "the socket or its folder belongs to somebody else, or the folder is open to others; it must "
+                       "be yours, mode 0700";
+        return strerror(-error);
+}
+
 static int start_listening(struct metrics *metrics) {
         const char *address = metrics->settings.address;
         int fd;
@@ -368,7 +375,7 @@ struct metrics *metrics_new(const struct metrics_settings *settings) {
         if (r >= 0)
                 r = set_up(metrics, r);
         if (r < 0) {
-                log_err("no metrics at %s: %s", settings->address, strerror(-r));
+                log_err("no metrics at %s: %s", settings->address, explain(metrics, r));
                 return metrics_free(metrics);
         }
         log_info("metrics at %s", settings->address);

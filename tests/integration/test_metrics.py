@@ -279,6 +279,15 @@ def test_address_in_use(poold, local):
         assert poold.run("-c", "pass").returncode == 0
 
 
+def test_folder_that_is_open_to_others(poold, tmp_path):
+    tmp_path.chmod(0o755)
+    address = f"unix:{tmp_path}/metrics.sock"
+    poold.start(Metrics(address).ini())
+    assert (f"err: no metrics at {address}: the socket or its folder belongs to somebody else, or the folder is open to "
+            "others") in poold.log
+    assert poold.run("-c", "pass").returncode == 0
+
+
 def test_no_address_no_server(poold):
     poold.start()
     listening = subprocess.run(["ss", "--listening", "--processes", "--no-header", "--tcp"],
