@@ -317,7 +317,8 @@ static int listen_tcp(const char *address) {
 
 static const char *explain(const struct metrics *metrics, int error) {
         if (error == -EPERM && strncmp(metrics->settings.address, "unix:", 5) == 0)
-                return "the socket or its folder belongs to somebody else, or the folder is open to others; it must "
+                return "the socket or its folder belongs to somebody else, or the folder is open to others; it "
+                       "must "
                        "be yours, mode 0700";
         return strerror(-error);
 }
