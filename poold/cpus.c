@@ -21,7 +21,17 @@ struct cpus {
         uint64_t looked_usec; /* 0: never */
         uint64_t idle_ticks;  /* then */
         uint32_t n_idle;
+        uint32_t n_online; /* of ours, at the last look */
 };
+
+static uint32_t count_online(const struct cpus *cpus) {
+        int n = CPU_COUNT(&cpus->ours);
+        long n_online = sysconf(_SC_NPROCESSORS_ONLN);
+
+        if (n_online > 0 && n > n_online)
+                n = (int)n_online;
+        return n > 0 ? (uint32_t)n : 1;
+}
 
 struct cpus *cpus_new(const char *stat_path) {
         struct cpus *cpus = calloc(1, sizeof(*cpus));
@@ -33,6 +43,7 @@ struct cpus *cpus_new(const char *stat_path) {
         cpus->ticks_usec = UINT64_C(1000000) / (uint64_t)(ticks > 0 ? ticks : 100);
         if (sched_getaffinity(0, sizeof(cpus->ours), &cpus->ours) < 0)
                 memset(&cpus->ours, 0xff, sizeof(cpus->ours)); /* more than CPU_SETSIZE of them */
+        cpus->n_online = count_online(cpus);
         return cpus;
 }
 
@@ -42,12 +53,7 @@ struct cpus *cpus_free(struct cpus *cpus) {
 }
 
 uint32_t cpus_count(const struct cpus *cpus) {
-        int n = CPU_COUNT(&cpus->ours);
-        long n_online = sysconf(_SC_NPROCESSORS_ONLN);
-
-        if (n_online > 0 && n > n_online)
-                n = (int)n_online;
-        return n > 0 ? (uint32_t)n : 1;
+        return cpus->n_online;
 }
 
 /* "cpuN user nice system idle iowait ...": adds up idle and iowait of the CPUs that are ours. */
@@ -107,6 +113,7 @@ bool cpus_take_idle(struct cpus *cpus, uint64_t now_usec) {
         if (!cpus->looked_usec || now_usec - cpus->looked_usec >= LEAST_WINDOW_USEC) {
                 if (!look(cpus, &idle_ticks))
                         return false;
+                cpus->n_online = count_online(cpus);
                 cpus->n_idle = count_idle(cpus, idle_ticks, now_usec);
                 cpus->looked_usec = now_usec;
                 cpus->idle_ticks = idle_ticks;

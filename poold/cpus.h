@@ -12,7 +12,7 @@ struct cpus *cpus_new(const char *stat_path);
 /* Returns NULL. @cpus may be NULL. */
 struct cpus *cpus_free(struct cpus *cpus);
 
-/* How many CPUs we may run on; at least 1. */
+/* How many CPUs we may run on, when they were last looked at; at least 1. Costs nothing: asked at each turn. */
 uint32_t cpus_count(const struct cpus *cpus);
 
 /*
