@@ -503,13 +503,16 @@ int live_pool_check(const struct live_pool *pool, const struct proto_run *run, s
 
 /* Why a pool that fits has no worker. */
 static void explain_empty(const struct pool *pool, struct decline *ret_miss) {
-        const char *state = pool_state_name(pool);
+        const char *state = pool_state_name(pool), *detail = "has no idle worker";
 
         ret_miss->reason = strcmp(state, "ready") == 0 ? "empty" : state;
         if (strcmp(state, "warming") == 0 && pool_warmup_ms(pool))
                 ret_miss->reason = "empty"; /* there have been some, they are just used up */
-        snprintf(ret_miss->detail, sizeof(ret_miss->detail), "pool \"%.100s\" has no idle worker",
-                 pool_name(pool));
+        if (strcmp(ret_miss->reason, "warming") == 0)
+                detail = "has not been ready yet";
+        if (strcmp(ret_miss->reason, "degraded") == 0)
+                detail = "has no idle worker, since they fail to start: `poolctl status` shows why";
+        snprintf(ret_miss->detail, sizeof(ret_miss->detail), "pool \"%.100s\" %s", pool_name(pool), detail);
 }
 
 int live_pool_check_idle(const struct live_pool *pool, struct decline *ret_miss) {
