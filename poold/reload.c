@@ -71,14 +71,11 @@ struct reload *reload_new(struct loop *loop, const char *path, const struct relo
 struct reload *reload_free(struct reload *reload) {
         if (!reload)
                 return NULL;
-        if (reload->reading) {
-                pthread_join(reload->thread, NULL);
-                if (reload->result == 0)
-                        config_unref(reload->config);
-                else if (reload->result == CONFIG_INVALID)
-                        free(reload->errors);
-        }
         loop_source_free(reload->source);
+        if (reload->reading) {
+                pthread_detach(reload->thread);
+                return NULL;
+        }
         fd_close(reload->fd);
         free(reload);
         return NULL;

@@ -17,7 +17,7 @@ struct reload_events {
 
 /* @path is as config_load() has it. All is borrowed. Returns NULL for lack of memory. */
 struct reload *reload_new(struct loop *loop, const char *path, const struct reload_events *events, void *data);
-/* Waits for a thread that is reading. Returns NULL. @reload may be NULL. */
+/* A thread that is reading goes on until the process ends, which should be soon. Returns NULL. @reload may be NULL. */
 struct reload *reload_free(struct reload *reload);
 
 /* Begins to read; not while it does. Returns 0 or negative errno. */

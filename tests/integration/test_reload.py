@@ -188,6 +188,19 @@ def test_a_poold_that_is_stopped(poold):
     assert (out, err, waiting.returncode) == ("0 pools new, 0 renewed, 1 as they were, 0 gone\n", "", 0)
 
 
+def test_stop_does_not_wait_for_a_slow_interpreter(poold, tmp_path):
+    gate, slow = tmp_path / "gate", tmp_path / "python"
+    os.mkfifo(gate)
+    slow.write_text(f"#!/bin/sh\nread line <{gate}\n")
+    slow.chmod(0o755)
+    poold.start("[pool:default]\nsize = 1\n")
+    poold.ini.write_text(f"[pool:default]\nsize = 1\n[pool:slow]\nsize = 0\npython = {slow}\n")
+    os.kill(poold.pid, signal.SIGHUP)
+    with open(gate, "w"):  # it is being asked
+        poold.process.terminate()
+        assert poold.process.wait(10) == 0
+
+
 def test_waiting_runs_get_a_worker_of_the_new_generation(poold):
     ini = "[pool:default]\nsize = 1\nmax_workers = 1\non_empty = wait\n"
     poold.start(ini)
