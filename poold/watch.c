@@ -395,6 +395,11 @@ static int add_place(struct watch *watch, struct addition *addition, const char 
                 /* What we may not list, such as a /home that is closed to all, only others can move. */
                 if (number == -EACCES && n == 0)
                         return 0;
+                /* What is gone by now has changed, as the worker is about to find out. */
+                if (number == -ENOENT || number == -ENOTDIR) {
+                        addition->is_incomplete = true;
+                        return 0;
+                }
                 if (!watch->is_failing)
                         log_warn("cannot watch %s: %s; workers look at their files before each run", path,
                                  strerror(-number));

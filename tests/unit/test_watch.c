@@ -280,12 +280,34 @@ static void test_added_and_anew(void **state) {
         watch_set_free(heard.set);
 }
 
+/* What is written to standard error goes to a file from now on. */
+static int capture_begin(void) {
+        int saved = dup(STDERR_FILENO), fd = open("log", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+        assert_true(saved >= 0 && fd >= 0 && dup2(fd, STDERR_FILENO) == STDERR_FILENO);
+        close(fd);
+        return saved;
+}
+
+/* Returns how many bytes that were. */
+static int64_t capture_end(int saved) {
+        struct stat st;
+
+        assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+        assert_int_equal(dup2(saved, STDERR_FILENO), STDERR_FILENO);
+        close(saved);
+        return st.st_size;
+}
+
 static void test_what_cannot_be_watched(void **state) {
         struct heard heard;
+        int said;
 
         (void)state;
         hear(&heard);
+        said = capture_begin();
         assert_int_equal(add(&heard, NONE, LIST("./nonesuch", ".", "fa.py"), false), WATCH_INCOMPLETE);
+        assert_int_equal(capture_end(said), 0); /* it has only just gone, and the worker sees that, too */
         put("a.py", "");
         assert_true(news(&heard) > 0);
         watch_set_free(heard.set);
