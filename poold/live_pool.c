@@ -14,6 +14,8 @@
 #include "lib/pyargs.h"
 #include "worker.h"
 
+#define SEC_USEC UINT64_C(1000000)
+
 /* So many times in a row, files may change while workers load them. */
 #define MAX_CHANGED_STARTS 3
 
@@ -296,7 +298,11 @@ static int spawn_member(struct pool *policy, void *data, uint64_t now_usec) {
 
 static void dismiss_member(struct pool_worker *policy, void *data) {
         struct live_pool *pool = data;
+        const uint32_t start_timeout_sec = pool->settings.pool->start_timeout_sec;
 
+        if (!policy->ready_usec && loop_now_usec() >= policy->spawned_usec + start_timeout_sec * SEC_USEC)
+                log_warn("pool=%s pid=%d has not imported its modules within start_timeout, %u s",
+                         pool_name(pool->policy), member_pid(policy), start_timeout_sec);
         pool->stats.n_recycled += policy->ready_usec ? 1 : 0;
         worker_dismiss(member_of(policy)->process);
 }

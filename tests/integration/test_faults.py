@@ -509,6 +509,7 @@ def test_module_that_hangs(poold, tmp_path, how):
     assert time.monotonic() - start < 10
     harness.eventually("the pool to be degraded", lambda: poold.pool()["state"] == "degraded")
     assert poold.pool()["last_error"] == "the modules were not imported within start_timeout"
+    assert "has not imported its modules within start_timeout, 1 s\n" in poold.log
     assert "the modules were not imported within start_timeout" in poold.ctl("status").stdout.decode()
     hung = int((tmp_path / "pids").read_text().split()[0])
     harness.eventually("the module to end", lambda: not harness.alive(hung))
