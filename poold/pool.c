@@ -430,7 +430,8 @@ void pool_inherit(struct pool *pool, const struct pool *from) {
 
 void pool_reconfigure(struct pool *pool, const struct pool_settings *settings, uint64_t now_usec) {
         pool->settings = *settings;
-        set_size(pool); /* without memory for demand, the size stays what it is within the bounds */
+        pool->retry_usec = 0; /* whoever asks for it may have removed what made workers fail */
+        set_size(pool);       /* without memory for demand, the size stays what it is within the bounds */
         if (count_spares(pool) < pool->size)
                 refill_want(&pool->refill, now_usec);
         while (count_spares(pool) > settings->max_idle + pool->n_waiting ||

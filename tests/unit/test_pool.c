@@ -393,6 +393,29 @@ static void test_failing_preload_backs_off_and_recovers(void **state) {
         tear_down(&fake);
 }
 
+static void test_other_settings_end_the_pause_after_a_failure(void **state) {
+        const struct pool_settings settings = {
+                .min_idle = 1, .max_idle = 1, .max_workers = 8, .start_timeout_sec = 60
+        };
+        struct fake fake;
+
+        (void)state;
+        set_up(&fake, 1, 8);
+        run(&fake);
+        for (int i = 0; i < 6; i++) {
+                pool_failed(first(&fake, POOL_STARTING), "no module named x", fake.now);
+                forget(&fake, first(&fake, POOL_DYING), "");
+                if (i < 5)
+                        pass(&fake, run(&fake), 3600 * SEC);
+        }
+        run(&fake);
+        assert_counts(&fake, 0, 0, 0, 0);
+        pool_reconfigure(fake.pool, &settings, fake.now);
+        run(&fake);
+        assert_counts(&fake, 1, 0, 0, 0);
+        tear_down(&fake);
+}
+
 static void test_worker_that_dies_starting_is_a_failure(void **state) {
         struct fake fake;
 
@@ -1031,6 +1054,7 @@ int main(void) {
                 cmocka_unit_test(test_max_workers_caps_all_that_live),
                 cmocka_unit_test(test_starts_no_more_than_allowed),
                 cmocka_unit_test(test_failing_preload_backs_off_and_recovers),
+                cmocka_unit_test(test_other_settings_end_the_pause_after_a_failure),
                 cmocka_unit_test(test_worker_that_dies_starting_is_a_failure),
                 cmocka_unit_test(test_idle_worker_that_dies_is_replaced_at_once),
                 cmocka_unit_test(test_workers_that_crash_when_ready_are_failures),
