@@ -128,3 +128,49 @@ def test_an_old_worker_is_replaced(poold):
     poold.start("[pool:default]\nsize = 1\nmax_age = 1\n")
     (first,) = poold.workers("idle")
     eventually("another worker", lambda: poold.workers("idle") not in ([], [first]))
+
+
+MEMINFO = "MemTotal: 16000000 kB\nMemFree: 100 kB\nMemAvailable: {available} kB\n"
+HIDE_MEMORY = 'mount --bind "$0" /proc/meminfo && if [ -d /proc/pressure ]; then mount --bind "$1" /proc/pressure; fi && shift && exec "$@"'
+
+
+def test_idle_workers_are_given_back_when_memory_is_scarce(poold, tmp_path):
+    """By a pool that follows demand, also below min_idle. Others keep theirs."""
+    meminfo, nothing = tmp_path / "meminfo", tmp_path / "nothing"
+    meminfo.write_text(MEMINFO.format(available=8000000))
+    nothing.mkdir()
+    poold.start("[pool:fixed]\nsize = 1\n[pool:default]\nsize = auto\nmin_idle = 2\n",
+                wrap=["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", HIDE_MEMORY, meminfo, nothing])
+    kept = poold.workers("idle", "fixed")
+    meminfo.write_text(MEMINFO.format(available=700000))
+    eventually(lambda: f"all to be given back: {poold.pool()}", lambda: not poold.pool()["workers"])
+    assert poold.pool()["size"] == 0 and poold.workers("idle", "fixed") == kept
+
+
+def test_no_more_warm_up_at_once_than_max_starting(poold, tmp_path):
+    """Of all pools together, each of which gets one before another gets more."""
+    (tmp_path / "gate.py").write_text(f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}):\n    time.sleep(0.01)\n")
+    keys = f"size = 3\nmodules = gate\npath = {tmp_path}\n"
+    poold.launch(f"[poold]\nmax_starting = 2\n[pool:one]\n{keys}[pool:other]\n{keys}")
+    for _ in range(20):  # requests, each of which could start more
+        assert poold.ctl("run", "-c", "").returncode == 0
+        assert [pool["starting"] for pool in poold.status()["pools"]] == [1, 1]
+    (tmp_path / "go").touch()
+    for name in ("one", "other"):
+        poold.wait_idle(name, 3)
+
+
+def test_max_workers_caps_all_that_live(poold):
+    """Those that run a script count, also for runs that wait."""
+    poold.start("[pool:default]\nsize = 2\nmax_workers = 3\non_empty = wait\n")
+    hold = "print(1, flush=True); input()"
+    runs = [poold.popen("-c", hold) for _ in range(3)]
+    assert all(run.stdout.readline() for run in runs)
+    runs.append(poold.popen("-c", hold))
+    eventually("it to wait", lambda: poold.pool()["waiting"] == 1)
+    assert [worker["state"] for worker in poold.pool()["workers"]] == ["busy"] * 3
+    runs[0].communicate("\n")
+    assert runs[3].stdout.readline()
+    for run in runs[1:]:
+        assert run.communicate("\n")[1] == "" and run.returncode == 0
+    assert poold.wait_idle()["idle"] == 2
