@@ -9,7 +9,8 @@ packages_build=(gcc libc6-dev libevent-dev libinih-dev libpython3-dev meson ninj
 packages_try=(python3-torch)
 packages_test=(bash-completion clang clang-format clang-tidy fish hyperfine libcmocka-dev prometheus python3-numpy
                python3-pandas python3-pexpect python3-pytest scdoc strace systemd tmux
-               user-mode-linux zsh)
+               user-mode-linux valgrind zsh)
+packages_bench=(libcmocka-dev python3-matplotlib python3-numpy python3-pandas)
 packages_conformance=(ipython3 less libpython3.11-testsuite python3-matplotlib python3-pip vim-tiny)
 
 say() {

@@ -1,0 +1,5 @@
+"""memory: to come."""
+
+
+def measure(bench):
+    return {}

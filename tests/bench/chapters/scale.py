@@ -1,0 +1,5 @@
+"""scale: to come."""
+
+
+def measure(bench):
+    return {}
