@@ -60,6 +60,7 @@ class Bench:
         self.prefix = prefix
         self.folder = folder
         self.quick = options.quick
+        self.cpus = len(os.sched_getaffinity(0))
         self.peers = dict(peer.split("=", 1) for peer in options.peer)
         self.sampler_program = os.environ["POOLD_SAMPLER"]
         self.forkclient = os.environ["POOLD_FORKCLIENT"]
@@ -71,6 +72,10 @@ class Bench:
     def count(self, full, quick=3):
         """How many samples: all, or just enough to see that it works."""
         return quick if self.quick else full
+
+    def some(self, values):
+        """All of them; to try it, the first and one in the middle."""
+        return (values[0], values[len(values) // 2]) if self.quick else values
 
     def script(self, name, text):
         path = self.folder / name

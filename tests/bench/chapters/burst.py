@@ -1,5 +1,115 @@
-"""burst: to come."""
+"""Bursts and saturation: many runs at once, 500 in a row, and more than there are spares for a minute.
+
+What finds no spare falls back to python3, as it does for users. Each is compared with python3 doing the same, in turns,
+the pool being full before each. A burst takes from the first start to the last end.
+"""
+
+from sampling import expect_success, shuffled_turns
+
+SCRIPTS = {
+    "print": ([], "print('hello')\n"),
+    "numpy": (["numpy"], "import numpy; print(numpy.__version__)\n"),
+    "torch": (["torch"], "import torch; print(torch.__version__)\n"),
+}
+BURSTS = {  # script: sizes of the pool, how many at once
+    "print": ((1, 2, 4, 8, 16, 32), (1, 2, 4, 8, 16, 32, 64, 128, 256)),
+    "torch": ((4, 16), (1, 2, 4, 8, 16)),
+}
+ROW_SIZES = (1, 4, 16, 32)
+ROW = 500
+SATURATED_SIZE = 4
+SATURATED_AT_ONCE = 8
+SLICE = {"print": 30, "numpy": 30, "torch": 60}  # seconds
+LEAD = 0.25  # of a slice: until the spares that were there at its beginning have stopped to count
+
+
+def pool(modules, size):
+    return f"[pool:default]\nsize = {size}\nmax_workers = {max(64, 4 * size)}\nmodules = {', '.join(modules)}\n"
+
+
+def commands(bench, poold, script):
+    return {"python3": [bench.python, script], "poolctl": [poold.program("poolctl"), "run", script]}
+
+
+def counts(poold):
+    found = poold.pool()
+    return found["hits"], sum(found["misses"].values())
+
+
+def makespan_ms(samples):
+    return round((max(sample.start + sample.end_ns for sample in samples) - min(sample.start for sample in samples)) / 1e6, 3)
+
+
+def crowd(poold, sampler, command, count, at_once, seconds=600):
+    """Returns the samples, and how many of the runs were warm."""
+    poold.wait_idle()
+    hits = counts(poold)[0]
+    samples = sampler.crowd(command, count, at_once, seconds)
+    expect_success(command, samples)
+    return samples, counts(poold)[0] - hits
+
+
+def measure_bursts(bench, name, size, numbers):
+    modules, text = SCRIPTS[name]
+    script = bench.script(f"with_{name}.py", text)
+    rounds = bench.count(3, 1)
+    results = {}
+    with bench.poold(pool(modules, size)) as poold, bench.sampler(poold) as sampler:
+        of = commands(bench, poold, script)
+        for _, turn in shuffled_turns([(who, number) for who in of for number in numbers], rounds):
+            for done, (who, number) in enumerate(turn):
+                bench.progress(f"burst: {name}, a pool of {size}", done, len(turn))
+                samples, hits = crowd(poold, sampler, of[who], number, number)
+                row = results.setdefault(who, {}).setdefault(str(number), {"ms": [], "hits": []})
+                row["ms"].append(makespan_ms(samples))
+                row["hits"].append(hits)
+    return results
+
+
+def measure_row(bench, size):
+    modules, text = SCRIPTS["print"]
+    script = bench.script("with_print.py", text)
+    count = bench.count(ROW, 20)
+    results = {"count": count}
+    with bench.poold(pool(modules, size)) as poold, bench.sampler(poold) as sampler:
+        for who, command in commands(bench, poold, script).items():
+            bench.progress(f"burst: {count} in a row by {who}, a pool of {size}")
+            samples, hits = crowd(poold, sampler, command, count, 1)
+            results[who] = {"us": [round(sample.end_ns / 1000) for sample in samples], "hits": hits}
+    return results
+
+
+def rate(samples, seconds):
+    """Runs per second, between the first and the last end in the slice that count."""
+    began = samples[0].start
+    ends = sorted(sample.start + sample.end_ns - began for sample in samples)
+    ends = [end for end in ends if LEAD * seconds * 1e9 <= end <= seconds * 1e9]
+    return (len(ends) - 1) / (ends[-1] - ends[0]) * 1e9 if len(ends) > 1 else None
+
+
+def measure_saturation(bench, name):
+    modules, text = SCRIPTS[name]
+    script = bench.script(f"with_{name}.py", text)
+    seconds = bench.count(SLICE[name], 4 if name != "torch" else 12)
+    rounds = bench.count(3, 1)
+    results = {"seconds": seconds, "size": SATURATED_SIZE, "at_once": SATURATED_AT_ONCE}
+    with bench.poold(pool(modules, SATURATED_SIZE)) as poold, bench.sampler(poold) as sampler:
+        of = commands(bench, poold, script)
+        for number, turn in shuffled_turns(list(of), rounds):
+            for who in turn:
+                bench.progress(f"burst: {name}, saturated by {who}", number, rounds)
+                samples, hits = crowd(poold, sampler, of[who], 1_000_000, SATURATED_AT_ONCE, seconds)
+                row = results.setdefault(who, {"per_second": [], "hits": [], "runs": []})
+                row["per_second"].append(rate(samples, seconds))
+                row["hits"].append(hits)
+                row["runs"].append(len(samples))
+    return results
 
 
 def measure(bench):
-    return {}
+    return {
+        "bursts": {name: {str(size): measure_bursts(bench, name, size, bench.some(numbers)) for size in bench.some(sizes)}
+                   for name, (sizes, numbers) in BURSTS.items()},
+        "rows": {str(size): measure_row(bench, size) for size in bench.some(ROW_SIZES)},
+        "saturation": {name: measure_saturation(bench, name) for name in SCRIPTS},
+    }

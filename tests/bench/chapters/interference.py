@@ -1,5 +1,73 @@
-"""interference: to come."""
+"""Interference: a run that uses the CPUs while the pool refills, beside the same run while there is nothing to refill.
+
+Four workers that import torch are to be replaced when the run begins: its own and three that were taken just before.
+The run does a fixed amount of work, on one CPU or on all of them, and says itself how long that took.
+"""
+
+import subprocess
+
+from sampling import expect_success, shuffled_turns
+
+WORK = """
+import os, sys, time
+
+def work():
+    x = 0
+    for i in range({loops}):
+        x += i * i
+
+began = time.perf_counter()
+children = []
+for _ in range(int(sys.argv[1]) - 1):
+    pid = os.fork()
+    if pid == 0:
+        work()
+        os._exit(0)
+    children.append(pid)
+work()
+for pid in children:
+    os.waitpid(pid, 0)
+print(time.perf_counter() - began)
+"""
+INI = """
+[pool:full]
+size = 1
+max_workers = 1
+
+[pool:spent]
+size = 4
+modules = torch
+"""
+
+
+def run(poold, pool, script, cpus):
+    done = poold.run("--pool", pool, script, cpus)
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout)
+
+
+def sample(poold, sampler, kind, script, cpus):
+    for pool in ("full", "spent"):
+        poold.wait_idle(pool)
+    if kind == "python3":
+        return float(subprocess.run([poold.python, script, str(cpus)], env=poold.env, capture_output=True, check=True).stdout)
+    if kind == "refilling":
+        spend = [poold.program("poolctl"), "run", "--no-fallback", "--pool=spent", "-c", ""]
+        expect_success(spend, sampler.crowd(spend, 3, 3))
+    return run(poold, "spent" if kind == "refilling" else "full", script, cpus)
 
 
 def measure(bench):
-    return {}
+    script = bench.script("work.py", WORK.format(loops=bench.count(15_000_000, 5_000_000)))
+    rounds = bench.count(20, 2)
+    seconds = {}
+    with bench.poold(INI) as poold, bench.sampler(poold) as sampler:
+        poold.python = bench.python
+        cpus = bench.cpus
+        for n_cpus in sorted({1, cpus}):
+            for number, turn in shuffled_turns(["python3", "quiet", "refilling"], rounds):
+                bench.progress(f"interference: on {n_cpus} of {cpus} CPUs", number, rounds)
+                for kind in turn:
+                    taken = sample(poold, sampler, kind, script, n_cpus)
+                    seconds.setdefault(str(n_cpus), {}).setdefault(kind, []).append(taken)
+    return {"took_s": seconds}

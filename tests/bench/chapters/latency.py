@@ -71,7 +71,7 @@ def measure_apart(bench, poold, name, script, fork_client):
             bench.progress(f"latency: {name}, apart", number, rounds)
             for key in turn:
                 sampler, command = contestants[key]
-                rows[key].add(command, sampler.row(command, 1, PAUSE))
+                rows[key].add(command, sampler.row(command, 1, bench.count(PAUSE, 0.1)))
     return rows
 
 
@@ -89,7 +89,7 @@ def measure_in_a_row(bench, poold, name, script, fork_client):
             for key in turn:
                 sampler, command = contestants[key]
                 poold.wait_idle()
-                count = 3 if key[1] == COLD and name in COLD_EVERY else SPARES_IN_A_ROW
+                count = 3 if key[1] == COLD and name in COLD_EVERY else bench.count(SPARES_IN_A_ROW)
                 rows[key].add(command, sampler.row(command, count, 0))
     return rows
 
@@ -108,7 +108,7 @@ def measure(bench):
             with bench.poold(pool(modules, SPARES_APART)) as poold:
                 compare_output(bench, poold, script)
                 apart = measure_apart(bench, poold, name, script, fork_client)
-            with bench.poold(pool(modules, SPARES_IN_A_ROW)) as poold:
+            with bench.poold(pool(modules, bench.count(SPARES_IN_A_ROW))) as poold:
                 in_a_row = measure_in_a_row(bench, poold, name, script, fork_client)
         results["rows"][name] = as_results(apart, "apart") + as_results(in_a_row, "back to back")
     return results

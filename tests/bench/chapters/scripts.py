@@ -1,5 +1,38 @@
-"""scripts: to come."""
+"""Scripts afterwards: the speed of what scripts do, in a worker and in a python3 of their own.
+
+The two take turns, with poold's pool full before each. Of each process the fastest repetition of a kernel counts, for
+that has the least of other people's work in it; over the processes, the median of those.
+"""
+
+import json
+import pathlib
+import subprocess
+
+from sampling import shuffled_turns
+
+KERNELS = pathlib.Path(__file__).parents[1] / "kernels.py"
+MODULES = {"python": [], "numpy": ["numpy"], "torch": ["torch"]}
+
+
+def run(bench, poold, who, group):
+    command = {"python3": [bench.python], "poolctl": [poold.program("poolctl"), "run", "--no-fallback"]}[who]
+    done = subprocess.run([*command, KERNELS, group], env=poold.env, capture_output=True, text=True, cwd=bench.folder)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def measure_group(bench, group, modules):
+    rounds = bench.count(20, 2)
+    best = {}
+    with bench.poold(f"[pool:default]\nsize = 1\nmodules = {', '.join(modules)}\n") as poold:
+        for number, turn in shuffled_turns(["python3", "poolctl"], rounds):
+            bench.progress(f"scripts: {group}", number, rounds)
+            for who in turn:
+                poold.wait_idle()
+                for kernel, seconds in run(bench, poold, who, group).items():
+                    best.setdefault(kernel, {}).setdefault(who, []).append(min(seconds))
+    return best
 
 
 def measure(bench):
-    return {}
+    return {"groups": {group: measure_group(bench, group, modules) for group, modules in MODULES.items()}}
