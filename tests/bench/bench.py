@@ -188,7 +188,7 @@ def main():
     if not options.report:
         measure(options)
     report.write(json.loads((options.out / "results.json").read_text()), options.out, CHAPTERS)
-    print((options.out / "report.md").read_text())
+    print((options.out / "report.md").read_text(), end="")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@ What finds no spare falls back to python3, as it does for users. Each is compare
 the pool being full before each. A burst takes from the first start to the last end.
 """
 
-from sampling import expect_success, shuffled_turns
+from sampling import expect_success, median, percentile, shuffled_turns
+from tables import ms, number, ratio, table
 
 SCRIPTS = {
+    "empty": ([], ""),
     "print": ([], "print('hello')\n"),
     "numpy": (["numpy"], "import numpy; print(numpy.__version__)\n"),
     "torch": (["torch"], "import torch; print(torch.__version__)\n"),
@@ -19,7 +21,7 @@ ROW_SIZES = (1, 4, 16, 32)
 ROW = 500
 SATURATED_SIZE = 4
 SATURATED_AT_ONCE = 8
-SLICE = {"print": 30, "numpy": 30, "torch": 60}  # seconds
+SLICE = {"empty": 30, "numpy": 30, "torch": 60}  # seconds
 LEAD = 0.25  # of a slice: until the spares that were there at its beginning have stopped to count
 
 
@@ -111,5 +113,51 @@ def measure(bench):
         "bursts": {name: {str(size): measure_bursts(bench, name, size, bench.some(numbers)) for size in bench.some(sizes)}
                    for name, (sizes, numbers) in BURSTS.items()},
         "rows": {str(size): measure_row(bench, size) for size in bench.some(ROW_SIZES)},
-        "saturation": {name: measure_saturation(bench, name) for name in SCRIPTS},
+        "saturation": {name: measure_saturation(bench, name) for name in SLICE},
     }
+
+
+def burst_table(sizes):
+    """Of each number at once: how much faster than python3 pools of each size are."""
+    lines = []
+    for number_at_once in next(iter(sizes.values()))["python3"]:
+        line = [number_at_once]
+        for of in sizes.values():
+            cold, warm = (of[who][number_at_once] for who in ("python3", "poolctl"))
+            line.append(f"{ms(1000 * median(warm['ms']))} ({number(median(cold['ms']) / median(warm['ms']))} ×, "
+                        f"{median(warm['hits']):.0f} warm)")
+        lines.append(line)
+    lines.sort(key=lambda line: int(line[0]))
+    return table(["at once", *(f"a pool of {size}" for size in sizes)], lines)
+
+
+def row_table(rows):
+    lines = []
+    for size, row in rows.items():
+        cold, warm = row["python3"]["us"], row["poolctl"]["us"]
+        lines.append([size, f"{sum(warm) / 1e6:.2f} s", f"{sum(cold) / 1e6:.2f} s", number(sum(cold) / sum(warm)),
+                      ms(median(warm)), ms(percentile(warm, 99)), f"{row['poolctl']['hits']} of {row['count']}"])
+    return table(["a pool of", "`poolctl`", "`python3`", "faster", "median", "99 %", "warm"], lines)
+
+
+def saturation_table(saturation):
+    lines = []
+    for name, rows in saturation.items():
+        cold, warm = (rows[who]["per_second"] for who in ("python3", "poolctl"))
+        share = sum(rows["poolctl"]["hits"]) / sum(rows["poolctl"]["runs"])
+        if None in cold + warm:
+            lines.append([name, "–", "–", "–", f"{share:.0%}"])
+            continue
+        lines.append([name, number(median(warm)), number(median(cold)), ratio(warm, cold), f"{share:.0%}"])
+    return table(["script", "`poolctl`, runs per second", "`python3`", "ratio", "warm"], lines)
+
+
+def tables(results):
+    text = ""
+    for name, sizes in results["bursts"].items():
+        text += f"### Bursts of the {name} script\n\n{burst_table(sizes)}\n"
+    text += f"### In a row, the print script\n\n{row_table(results['rows'])}\n"
+    some = next(iter(results["saturation"].values()))
+    text += (f"### Saturated: {some['at_once']} at once, all the time, with a pool of {some['size']}\n\n"
+             f"{saturation_table(results['saturation'])}\n")
+    return text

@@ -6,7 +6,8 @@ The run does a fixed amount of work, on one CPU or on all of them, and says itse
 
 import subprocess
 
-from sampling import expect_success, shuffled_turns
+from sampling import expect_success, median, ratio_interval, shuffled_turns
+from tables import number, table
 
 WORK = """
 import os, sys, time
@@ -71,3 +72,13 @@ def measure(bench):
                     taken = sample(poold, sampler, kind, script, n_cpus)
                     seconds.setdefault(str(n_cpus), {}).setdefault(kind, []).append(taken)
     return {"took_s": seconds}
+
+
+def tables(results):
+    lines = []
+    for cpus, kinds in results["took_s"].items():
+        for kind in ("python3", "quiet", "refilling"):
+            value, low, high = ratio_interval(kinds[kind], kinds["quiet"])
+            lines.append([cpus, {"python3": "`python3`", "quiet": "warm, nothing to refill", "refilling": "warm, refilling"}[kind],
+                          number(median(kinds[kind]), " s"), f"{value:.3f} ({low:.3f}–{high:.3f})"])
+    return table(["CPUs used", "", "median", "ratio"], lines)

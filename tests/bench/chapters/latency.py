@@ -4,7 +4,8 @@ Apart: each run half a second after the one before, whatever that was, so that a
 to back: rows of as many runs as the pool of 16 has spares. On a pipe, and as a shell's job on a terminal.
 """
 
-from sampling import expect_success, shuffled_turns
+from sampling import expect_success, median, shuffled_turns
+from tables import number, ratio, spread, table
 
 SCRIPTS = {  # name: what is imported, the script
     "empty": ([], ""),
@@ -112,3 +113,36 @@ def measure(bench):
                 in_a_row = measure_in_a_row(bench, poold, name, script, fork_client)
         results["rows"][name] = as_results(apart, "apart") + as_results(in_a_row, "back to back")
     return results
+
+
+def find(results, script, distance, where, who):
+    """The row of these, None if there is none."""
+    for row in results["rows"].get(script, ()):
+        if (row["distance"], row["where"], row["who"]) == (distance, where, who):
+            return row
+    return None
+
+
+def table_of(results, distance, where):
+    lines = []
+    for script, rows in results["rows"].items():
+        floor = find(results, script, distance, where, FLOOR)["end_us"]
+        cold = find(results, script, distance, where, COLD)
+        for row in rows:
+            if (row["distance"], row["where"]) != (distance, where):
+                continue
+            end = row["end_us"]
+            faster = number(median(cold["end_us"]) / median(end)) if cold and end and row["who"] not in (COLD, FLOOR) else ""
+            lines.append([script, f"`{row['who']}`", *spread(row["first_us"]), *spread(end),
+                          ratio(end, floor) if row["who"] != FLOOR else "1", faster,
+                          f"{len(end)}" + (f", {row['missed']} found no spare" if row["missed"] else "")])
+    return table(["script", "", "first output, median", "99 %", "end, median", "99 %", "× `/bin/true`",
+                  "faster than `python3`", "samples"], lines)
+
+
+def tables(results):
+    text = ""
+    for distance in ("apart", "back to back"):
+        for where in ("pipe", "terminal"):
+            text += f"### {distance.capitalize()}, on a {where}\n\n{table_of(results, distance, where)}\n"
+    return text

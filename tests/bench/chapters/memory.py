@@ -4,7 +4,8 @@ import pathlib
 import time
 
 import harness
-from sampling import cpu_ns_of, memory_of, switches_of
+from sampling import cpu_ns_of, median, memory_of, switches_of
+from tables import number, table
 
 MODULES = {"nothing": [], "numpy": ["numpy"], "pandas": ["pandas"], "torch": ["torch"]}
 SIZES = (1, 4)
@@ -46,3 +47,17 @@ def measure(bench):
                     results["idle"] = measure_idle(bench, poold)
                     results["binary_kb"] = pathlib.Path(poold.program("poold")).stat().st_size // 1024
     return results
+
+
+def mb(memories, key):
+    return number(median([memory[key] for memory in memories]) / 1024, " MB")
+
+
+def tables(results):
+    lines = [[name, size, *(mb(kinds[kind], key) for kind in ("worker", "keeper", "poold") for key in ("pss_kb", "private_kb"))]
+             for name, sizes in results["sets"].items() for size, kinds in sizes.items()]
+    idle = results["idle"]
+    return table(["imported", "idle workers", "each: PSS", "private", "its keeper: PSS", "private", "poold: PSS", "private"],
+                 lines) + "\nIdle for {} s: ".format(idle["seconds"]) + ", ".join(
+        f"{kind} woken {idle['wakeups'][kind]} times, {number(idle['cpu_ns'][kind] / 1000)} µs of CPU time"
+        for kind in idle["wakeups"]) + ".\n"

@@ -2,15 +2,18 @@
 
 Each is compared with a poold of one pool with one idle worker and nobody waiting, in turns. Measured are the run as its
 client sees it; the handoff as poold sees it, from the accepted connection to the worker that has the run; and the CPU
-time of poold itself, the replacement of the worker included.
+time of poold itself, the replacement of the worker included. How much of that is the handover alone is measured while
+nothing can be replaced, since the two workers that may warm up at once are kept from ending that.
 """
 
 import contextlib
 import os
 import signal
+import time
 
 import harness
-from sampling import cpu_ns_of, memory_of, shuffled_turns
+from sampling import cpu_ns_of, expect_success, median, memory_of, shuffled_turns
+from tables import number, ratio, spread, table
 
 LEVELS = {
     "idle workers": (1, 10, 100, 500),
@@ -24,7 +27,7 @@ ONE = "[pool:default]\nsize = 1\n"
 
 def ini(what, level):
     if what == "idle workers":
-        return f"[poold]\nmax_starting = 4\n[pool:default]\nsize = {level}\nmax_workers = {level + 16}\n"
+        return f"[pool:default]\nsize = {level}\nmax_workers = {level + 16}\n"
     if what == "pools":  # of which none but the last suits the run
         others = "".join(f"[pool:p{n}]\nsize = 1\noptions = -O\n" for n in range(level - 1))
         return others + ONE
@@ -75,14 +78,64 @@ def measure_level(bench, what, level):
                     continue
                 assert sample.status == 0, sample
                 results[who]["us"].append(round(sample.end_ns / 1000, 1))
+        time.sleep(1)  # the last ones are replaced; to ask poold whether they are costs it CPU time
         for who, poold in pools.items():
-            poold.wait_idle()
             results[who]["cpu_us_per_run"] = round((cpu_ns_of(poold.pid) - cpu_before[who]) / 1000 / rounds, 2)
             results[who]["memory"] = memory_of(poold.pid)
             results[who]["handoff_us"] = handoff_us(poold)
     return results
 
 
+GATE = """
+import os, time
+while os.path.exists({!r}):
+    time.sleep(0.05)
+"""
+
+
+def measure_cpu(bench):
+    """poold's CPU time per run, handover and end of the run alone, and with the replacement."""
+    rounds, runs = bench.count(5, 1), bench.count(60, 6)
+    results = {"handover_us": [], "with_replacement_us": []}
+    closed = bench.folder / "closed"
+    (bench.folder / "gate").mkdir()
+    (bench.folder / "gate/gate.py").write_text(GATE.format(str(closed)))
+    ini = f"[pool:default]\nsize = {runs}\nmax_workers = {2 * runs}\nmodules = gate\npath = {bench.folder / 'gate'}\n"
+    with bench.poold(ini) as poold, bench.sampler(poold) as sampler:
+        command = [poold.program("poolctl"), "run", "--no-fallback", "-c", ""]
+        for number_of_round in range(rounds):
+            bench.progress("scale: poold's CPU time", number_of_round, rounds)
+            poold.wait_idle()
+            closed.touch()
+            before = cpu_ns_of(poold.pid)
+            expect_success(command, sampler.row(command, runs, 0.02))
+            time.sleep(0.5)
+            handed_over = cpu_ns_of(poold.pid)
+            closed.unlink()
+            time.sleep(bench.count(6, 2))
+            replaced = cpu_ns_of(poold.pid)
+            results["handover_us"].append(round((handed_over - before) / 1000 / runs, 2))
+            results["with_replacement_us"].append(round((replaced - before) / 1000 / runs, 2))
+    return results
+
+
 def measure(bench):
-    return {what: {str(level): measure_level(bench, what, level) for level in bench.some(levels)}
-            for what, levels in LEVELS.items()}
+    return {"cpu": measure_cpu(bench),
+            "levels": {what: {str(level): measure_level(bench, what, level) for level in bench.some(levels)}
+                       for what, levels in LEVELS.items()}}
+
+
+def tables(results):
+    lines = []
+    for what, levels in results["levels"].items():
+        for level, row in levels.items():
+            one, many = row["one"], row["many"]
+            lines.append([f"{int(level):,} {what}", *spread(many["us"]), ratio(many["us"], one["us"]),
+                          f"{many['handoff_us']['p50']} µs", number(many["handoff_us"]["p50"] / one["handoff_us"]["p50"]),
+                          number(many["cpu_us_per_run"], " µs"), number(many["cpu_us_per_run"] / one["cpu_us_per_run"]),
+                          number(many["memory"]["pss_kb"] / 1024, " MB"), many["missed"]])
+    cpu = results["cpu"]
+    return table(["", "run, median", "99 %", "× one", "handoff, median", "× one", "poold's CPU per run", "× one", "its memory",
+                  "found no spare"], lines) + (
+        f"\npoold's CPU time per run: {number(median(cpu['handover_us']))} µs for the handover and the run's end, "
+        f"{number(median(cpu['with_replacement_us']))} µs with the worker's replacement.\n")

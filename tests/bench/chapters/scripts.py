@@ -8,7 +8,8 @@ import json
 import pathlib
 import subprocess
 
-from sampling import shuffled_turns
+from sampling import median, percentile, ratio_interval, shuffled_turns
+from tables import ms, table
 
 KERNELS = pathlib.Path(__file__).parents[1] / "kernels.py"
 MODULES = {"python": [], "numpy": ["numpy"], "torch": ["torch"]}
@@ -36,3 +37,15 @@ def measure_group(bench, group, modules):
 
 def measure(bench):
     return {"groups": {group: measure_group(bench, group, modules) for group, modules in MODULES.items()}}
+
+
+def tables(results):
+    lines = []
+    for group, kernels in results["groups"].items():
+        for kernel, taken in kernels.items():
+            value, low, high = ratio_interval(taken["poolctl"], taken["python3"])
+            cold = [1e6 * seconds for seconds in taken["python3"]]
+            # How far python3 is from itself tells what a difference is worth.
+            noise = (percentile(cold, 75) - percentile(cold, 25)) / median(cold)
+            lines.append([group, kernel, ms(median(cold)), f"{value:.3f} ({low:.3f}–{high:.3f})", f"{noise:.3f}"])
+    return table(["group", "kernel", "`python3`", "warm / cold", "python3's quartiles apart"], lines)

@@ -1,0 +1,2 @@
+def draw(name, chapter, out):
+    return []
