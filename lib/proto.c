@@ -25,6 +25,13 @@
 /* clang-format on */
 PROTO_PAYLOADS(PROTO_DEFINE)
 
+void proto_set_stages(const struct wire_writer *payload, const uint64_t stages[PROTO_N_STAGES]) {
+        struct wire_u64v written;
+
+        wire_u64v_from_array(stages, PROTO_N_STAGES, payload->data + payload->n_bytes - PROTO_N_STAGES * 8,
+                             &written);
+}
+
 struct catalogue_row {
         const char *name;
         unsigned senders, receivers;

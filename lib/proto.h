@@ -117,6 +117,14 @@ enum {
         PROTO_PLACE_CONTENT = 'c', /* it is a file that has other names; only its content counts */
 };
 
+/* RUN's `stages`: when poold had reached them, nanoseconds of CLOCK_MONOTONIC (lib/stages.h). */
+enum {
+        PROTO_STAGE_ACCEPTED, /* the client's connection */
+        PROTO_STAGE_RECEIVED, /* the whole run */
+        PROTO_STAGE_ASSIGNS,  /* is about to give it to a worker */
+        PROTO_N_STAGES,
+};
+
 /* STOP's flags. */
 enum {
         PROTO_STOP_NOW = 1 << 0, /* end running scripts too */
@@ -197,7 +205,8 @@ enum {
         F(u64v, affinity)        /* sched_getaffinity(2), 64 CPUs a word */                                       \
         F(u64v, traits)          /* where it stands, as lib/traits.h has it */                                    \
         F(u32, pid)              /* its own, and its effective user id, as it sees them itself */                 \
-        F(u32, uid)
+        F(u32, uid)                                                                                               \
+        F(u64v, stages)          /* the last: PROTO_N_STAGES of them if poold is to fill them in, else none */
 
 /* `reason` is "" if it would be served warm, by `pool`. Else all is as in REFUSED. */
 #define PROTO_FIELDS_explained(F) F(str, pool) F(str, reason) F(str, detail) F(str, python)
@@ -309,6 +318,9 @@ enum proto_type { PROTO_MESSAGES(PROTO_ENUM) };
 PROTO_PAYLOADS(PROTO_DECLARE)
 #undef PROTO_DECLARE
 #undef PROTO_MEMBER
+
+/* Fills in the stages of @payload, a RUN or ASSIGN that has PROTO_N_STAGES of them. */
+void proto_set_stages(const struct wire_writer *payload, const uint64_t stages[PROTO_N_STAGES]);
 
 struct proto_header {
         uint16_t version;

@@ -9,6 +9,7 @@
 #include "context.h"
 #include "fallback.h"
 #include "lib/end.h"
+#include "lib/stages.h"
 #include "relay.h"
 #include "run_options.h"
 #include "say.h"
@@ -22,6 +23,8 @@ static int try_warm(struct context *context, const struct run_options *options, 
         int r;
 
         r = connect_poold(&channel, ret_miss);
+        if (r == 0)
+                stages_note("connected");
         if (r == 0)
                 r = proxy_new(options->tty, context, &request->proxy, ret_miss);
         if (r == 0)
@@ -51,6 +54,7 @@ static int run_warm(struct context *context, const struct run_options *options, 
 }
 
 static int fall_back(const struct run_options *options, const struct miss *miss, char **args) {
+        stages_end();
         if (!options->no_fallback && !miss->is_final)
                 return fallback_exec(miss, args, options->verbose);
         say("not run, as %s asks: %s (%s)", options->no_fallback ? "--no-fallback" : "the pool's on_empty = fail",
@@ -65,6 +69,8 @@ static int run(const struct run_options *options, char **args) {
         int wait_status = 0, r;
 
         context.cwd_fd = -1;
+        stages_begin(getenv("POOLD_TRACE"));
+        stages_note("client");
         if (run_options_is_disabled()) {
                 miss_set(&miss, "disabled", "POOLD_DISABLE=1 is set");
                 return fall_back(options, &miss, args);
@@ -74,8 +80,11 @@ static int run(const struct run_options *options, char **args) {
                 r = run_warm(&context, options, args, &wait_status, &signals, &miss);
         if (r == 0 && miss.detail)
                 say("%s", miss_text(&miss));
-        if (r == 0)
+        if (r == 0) {
+                stages_note("ends");
+                stages_end();
                 return end_like(wait_status);
+        }
         context_restore_signals(&context, signals);
         if (r == MISS)
                 return fall_back(options, &miss, args);

@@ -15,6 +15,7 @@
 
 #include "lib/fd.h"
 #include "lib/oom_score.h"
+#include "lib/stages.h"
 
 #define MAX_PROBED_FDS (1 << 20)
 
@@ -213,7 +214,7 @@ void context_put_run(const struct context *context, const char *pool, const stru
                      struct fdset *ret_fds) {
         uint8_t numbers[sizeof(context->fd_numbers)], terminal_numbers[sizeof(context->fd_numbers)];
         uint8_t limits[RLIM_NLIMITS * 2 * sizeof(uint64_t)], traits[sizeof(context->traits)];
-        uint8_t affinity[sizeof(context->affinity)];
+        uint8_t affinity[sizeof(context->affinity)], stages[PROTO_N_STAGES * sizeof(uint64_t)] = { 0 };
         uint64_t pairs[RLIM_NLIMITS * 2];
         struct proto_run run = {
                 .pool = pool,
@@ -232,6 +233,7 @@ void context_put_run(const struct context *context, const char *pool, const stru
                 .blocked_signals = context->blocked_signals,
                 .pid = context->pid,
                 .uid = context->uid,
+                .stages = { .count = stages_are_noted() ? PROTO_N_STAGES : 0, .data = stages },
         };
 
         for (size_t i = 0; i < RLIM_NLIMITS; i++) {

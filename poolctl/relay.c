@@ -12,6 +12,7 @@
 
 #include "clock.h"
 #include "lib/fd.h"
+#include "lib/stages.h"
 #include "process.h"
 #include "say.h"
 
@@ -425,6 +426,7 @@ static int relay_send(struct relay *relay, const struct relay_request *request) 
 
         context_put_run(relay->context, request->pool, &request->argv, &request->env, relay->claim_fd, &payload,
                         &fds);
+        stages_note("asks");
         r = channel_send(relay->channel, PROTO_RUN, &payload, &fds);
         if (r < 0 && r != -EPIPE && r != -ECONNRESET)
                 return miss_set(relay->miss, "send", "cannot hand the run to poold: %s", strerror(-r));

@@ -37,6 +37,7 @@ struct client {
         struct loop_source *source, *deadline;
         struct sock_peer peer; /* who it is; the server's to set */
         uint64_t accepted_usec;
+        uint64_t received_usec;    /* its run; 0 unless it wants to know when, runs.c's to set */
         bool requested;            /* its request has come; it has nothing more to say */
         struct waiting *waiting;   /* what it waits for; runs.c's to set */
         enum client_reload reload; /* the server's to set */

@@ -22,6 +22,7 @@
 #include "lib/end.h"
 #include "lib/fd.h"
 #include "lib/log.h"
+#include "lib/stages.h"
 #include "patience.h"
 #include "python.h"
 #include "terminal.h"
@@ -181,7 +182,9 @@ static void close_all_others(void) {
 static void report(int wait_status) {
         if (getpid() == job.pid && own_socket_is_there(&job.client_socket)) {
                 close_all_others();
+                stages_note("tells");
                 send_exit(wait_status);
+                stages_end();
         }
         sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){ 0 });
 }
@@ -307,8 +310,25 @@ static int abandon(void) {
         return 0;
 }
 
+/* For a client that wants to know when; poold has written it down. */
+static void begin_stages(const struct proto_run *context, uint64_t woken_nsec) {
+        static const char *const names[PROTO_N_STAGES] = {
+                [PROTO_STAGE_ACCEPTED] = "accepted",
+                [PROTO_STAGE_RECEIVED] = "received",
+                [PROTO_STAGE_ASSIGNS] = "assigns",
+        };
+        const char *variable = context->env.data;
+
+        for (uint32_t i = 0; i < context->env.count; i++, variable = wire_strv_next(variable))
+                if (strncmp(variable, "POOLD_TRACE=", strlen("POOLD_TRACE=")) == 0)
+                        stages_begin(variable + strlen("POOLD_TRACE="));
+        for (uint32_t i = 0; i < context->stages.count && i < PROTO_N_STAGES; i++)
+                stages_note_at(names[i], wire_u64v_at(&context->stages, i));
+        stages_note_at("woken", woken_nsec);
+}
+
 /* Serves the run that @message assigns. Its payload lives as long as the process. Returns the wait status. */
-static int serve(struct message *message) {
+static int serve(struct message *message, uint64_t woken_nsec) {
         struct proto_run context = { 0 };
         struct python_run run;
         struct decline why = { .reason = "worker" };
@@ -317,6 +337,8 @@ static int serve(struct message *message) {
         r = take_client(message);
         if (r == 0)
                 r = proto_get_run(&message->payload, &context);
+        if (r == 0 && context.stages.count)
+                begin_stages(&context, woken_nsec);
         if (r == 0 && context.leads_group)
                 setpgid(0, 0);
         if (r == 0)
@@ -328,6 +350,7 @@ static int serve(struct message *message) {
                 return abandon();
         if (r == 0)
                 r = prepare(message, &context, &run, &why);
+        stages_note("compiled");
         if (r < 0 && job.client)
                 r = decline(&why, "worker", "the worker failed before the start: %s", strerror(-r));
         if (r == 0) {
@@ -485,7 +508,7 @@ int job_main(uint64_t started_usec) {
         if (r == CHANNEL_EOF)
                 return 0; /* poold needs us no more */
         if (r == 0 && message.type == PROTO_ASSIGN)
-                return serve(&message);
+                return serve(&message, stages_now());
         log_err("worker pid=%d dropped by a bad message: %s", getpid(), strerror(r < 0 ? -r : EPROTO));
         return 1 << 8;
 }

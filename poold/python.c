@@ -15,6 +15,7 @@
 #include "environment.h"
 #include "execute.h"
 #include "finish.h"
+#include "lib/stages.h"
 #include "linecache.h"
 #include "loaded.h"
 #include "options.h"
@@ -457,6 +458,12 @@ static void run_kind(const struct python_run *run, struct execution *execution) 
                 run_stdin(execution, globals);
 }
 
+static void run_program(const struct python_run *run, struct execution *execution) {
+        stages_note("starts");
+        run_kind(run, execution);
+        stages_note("ended");
+}
+
 /* Nothing but ourselves may hold on to them when the script's objects end. */
 static void drop_program(struct python_run *run) {
         script_fini(&run->script);
@@ -469,11 +476,12 @@ int python_run(struct python_run *run, const struct proto_run *context) {
         if (become(run, context) < 0)
                 execution_fail(&execution);
         else
-                run_kind(run, &execution);
+                run_program(run, &execution);
         if (!execution.exits)
                 prompt_inspect(&run->prompt, &execution);
         drop_program(run);
         if (finish_run() < 0)
                 execution.code = 120;
+        stages_note("finished");
         return execution_wait_status(&execution);
 }

@@ -311,12 +311,24 @@ static int enqueue(struct runs *runs, struct client *client, struct message *mes
 
 /* --- Serving --- */
 
+/* For a client that wants to know when. */
+static void set_stages(const struct client *client, const struct wire_writer *payload) {
+        proto_set_stages(payload, (const uint64_t[PROTO_N_STAGES]){
+                                          [PROTO_STAGE_ACCEPTED] = client->accepted_usec * 1000,
+                                          [PROTO_STAGE_RECEIVED] = client->received_usec * 1000,
+                                          [PROTO_STAGE_ASSIGNS] = loop_now_usec() * 1000,
+                                  });
+}
+
 /* Once a worker has the run, it and the client need nobody else. Returns as live_pool_assign(). */
 static int hand_over(struct live_pool *pool, struct client *client, const struct wire_writer *payload,
                      struct fdset *fds, uint64_t waited_usec) {
         struct decline miss;
-        int r = live_pool_assign(pool, client->channel, payload, fds, &miss);
+        int r;
 
+        if (client->received_usec)
+                set_stages(client, payload);
+        r = live_pool_assign(pool, client->channel, payload, fds, &miss);
         if (r == 0) {
                 stats_hit(live_pool_stats(pool), loop_now_usec() - client->accepted_usec - waited_usec);
                 client_close(client);
@@ -356,8 +368,9 @@ static bool is_sound(const struct proto_run *run, size_t n_fds) {
 
         if (run->terminal >= PROTO_N_TERMINALS || (run->terminal_numbers.count && !n_terminals) ||
             (size_t)run->fd_numbers.count + n_terminals + PROTO_RUN_FD_FIRST != n_fds ||
-            run->limits.count != 2 * RLIM_NLIMITS || run->nice < 1 || run->nice > 40 || run->priority > 99 ||
-            run->io_priority > UINT16_MAX || (uint64_t)run->argv.count + run->env.count > MAX_STRINGS)
+            (run->stages.count && run->stages.count != PROTO_N_STAGES) || run->limits.count != 2 * RLIM_NLIMITS ||
+            run->nice < 1 || run->nice > 40 || run->priority > 99 || run->io_priority > UINT16_MAX ||
+            (uint64_t)run->argv.count + run->env.count > MAX_STRINGS)
                 return false;
         for (uint32_t i = 1; i < run->fd_numbers.count; i++)
                 if (wire_u64v_at(&run->fd_numbers, i) <= wire_u64v_at(&run->fd_numbers, i - 1))
@@ -376,8 +389,11 @@ void runs_serve(struct runs *runs, struct client *client, struct message *messag
                 .n_bytes = (size_t)(message->payload.end - message->payload.at),
         };
         struct proto_run run;
+        bool is_run = get_run(message, &run);
 
-        if (!get_run(message, &run))
+        if (is_run && run.stages.count)
+                client->received_usec = loop_now_usec();
+        if (!is_run)
                 client_close(client);
         else if (runs->draining)
                 refuse(runs, client, &run, "stopping", "poold is stopping");

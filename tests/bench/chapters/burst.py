@@ -82,11 +82,13 @@ def measure_row(bench, size):
 
 
 def rate(samples, seconds):
-    """Runs per second, between the first and the last end in the slice that count."""
-    began = samples[0].start
-    ends = sorted(sample.start + sample.end_ns - began for sample in samples)
-    ends = [end for end in ends if LEAD * seconds * 1e9 <= end <= seconds * 1e9]
-    return (len(ends) - 1) / (ends[-1] - ends[0]) * 1e9 if len(ends) > 1 else None
+    """Runs per second in the slice, after its lead. Of a run that is only partly in it, that part counts."""
+    window = [samples[0].start + part * seconds * 1e9 for part in (LEAD, 1)]
+    done = 0
+    for sample in samples:
+        within = min(sample.start + sample.end_ns, window[1]) - max(sample.start, window[0])
+        done += max(within, 0) / sample.end_ns
+    return done / (window[1] - window[0]) * 1e9
 
 
 def measure_saturation(bench, name):
@@ -145,9 +147,6 @@ def saturation_table(saturation):
     for name, rows in saturation.items():
         cold, warm = (rows[who]["per_second"] for who in ("python3", "poolctl"))
         share = sum(rows["poolctl"]["hits"]) / sum(rows["poolctl"]["runs"])
-        if None in cold + warm:
-            lines.append([name, "–", "–", "–", f"{share:.0%}"])
-            continue
         lines.append([name, number(median(warm)), number(median(cold)), ratio(warm, cold), f"{share:.0%}"])
     return table(["script", "`poolctl`, runs per second", "`python3`", "ratio", "warm"], lines)
 

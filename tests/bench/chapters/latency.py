@@ -1,9 +1,11 @@
 """Latency: from exec to the first output and to the end, of scripts that import nothing, numpy, pandas, torch.
 
 Apart: each run half a second after the one before, whatever that was, so that all are hit alike by poold's refills. Back
-to back: rows of as many runs as the pool of 16 has spares. On a pipe, and as a shell's job on a terminal.
+to back: rows of as many runs as the pool of 16 has spares. On a pipe, and as a shell's job on a terminal. Where the time
+goes is from other runs, apart and on a pipe, that note when they reach which stage: $POOLD_TRACE in poolctl(1).
 """
 
+import harness
 from sampling import expect_success, median, shuffled_turns
 from tables import number, ratio, spread, table
 
@@ -20,6 +22,21 @@ SPARES_IN_A_ROW = 16
 COLD_EVERY = {"pandas": 2, "torch": 5}  # a sample is long: fewer will do
 FLOOR, COLD, WARM, FORKED = "true", "python3", "poolctl", "fork server"
 MISSED = 125  # poolctl's status with --no-fallback
+STAGES = {  # what is done: the stage that ends it; it begins with the end of the one before
+    "poolctl's start, by the kernel": "client",
+    "looking at what the run inherits, connecting": "connected",
+    "making the request": "asks",
+    "waking poold; sending and receiving": "received",
+    "poold: choosing a worker": "assigns",
+    "waking the worker; sending and receiving": "woken",
+    "becoming the client's process, compiling": "compiled",
+    "the claim, streams, arguments": "starts",
+    "the script": "ended",
+    "the end of the script: threads, atexit, objects": "finished",
+    "closing its files": "tells",
+    "telling and waking poolctl": "ends",
+    "poolctl's end, by the kernel": "exit",
+}
 
 
 def pool(modules, size):
@@ -95,13 +112,43 @@ def measure_in_a_row(bench, poold, name, script, fork_client):
     return rows
 
 
+def stages_of(path, sample):
+    """The microseconds that each of STAGES took."""
+    at = {"exit": sample.start + sample.end_ns}
+    for line in harness.eventually("the worker's stages", lambda: path.exists() and "tells " in path.read_text()
+                                   and path.read_text().splitlines()):
+        name, nsec, _ = line.split()
+        at[name] = int(nsec)
+    took, before = {}, sample.start
+    for what, stage in STAGES.items():
+        took[what] = round((at[stage] - before) / 1000, 1)
+        before = at[stage]
+    return took
+
+
+def measure_stages(bench, poold, name, script):
+    rounds = bench.count(100)
+    stages = {what: [] for what in STAGES}
+    path = bench.folder / "stages"
+    command = [poold.program("poolctl"), "run", "--no-fallback", script]
+    with bench.sampler(poold, POOLD_TRACE=str(path)) as sampler:
+        for number_of_round in range(rounds):
+            bench.progress(f"latency: {name}, by stage", number_of_round, rounds)
+            (sample,) = sampler.row(command, 1, bench.count(PAUSE, 0.1))
+            if sample.status == 0:
+                for what, took in stages_of(path, sample).items():
+                    stages[what].append(took)
+            path.unlink(missing_ok=True)
+    return stages
+
+
 def as_results(rows, distance):
     return [{"distance": distance, "where": where, "who": who, "first_us": row.first_us, "end_us": row.end_us,
              "missed": row.missed} for (where, who), row in rows.items()]
 
 
 def measure(bench):
-    results = {"rows": {}, "peers": bench.peers}
+    results = {"rows": {}, "stages": {}, "peers": bench.peers}
     for name, (modules, text) in SCRIPTS.items():
         script = bench.script(f"with_{name}.py", text)  # a name that hides no module
         with bench.fork_server(modules) as fork_client:
@@ -109,6 +156,7 @@ def measure(bench):
             with bench.poold(pool(modules, SPARES_APART)) as poold:
                 compare_output(bench, poold, script)
                 apart = measure_apart(bench, poold, name, script, fork_client)
+                results["stages"][name] = measure_stages(bench, poold, name, script)
             with bench.poold(pool(modules, bench.count(SPARES_IN_A_ROW))) as poold:
                 in_a_row = measure_in_a_row(bench, poold, name, script, fork_client)
         results["rows"][name] = as_results(apart, "apart") + as_results(in_a_row, "back to back")
@@ -140,9 +188,17 @@ def table_of(results, distance, where):
                   "faster than `python3`", "samples"], lines)
 
 
+def stage_table(stages):
+    lines = [[what, *(f"{number(median(took[what]))}" for took in stages.values() if took[what])] for what in STAGES]
+    lines.append(["**sum of the medians**", *(f"**{number(sum(median(values) for values in took.values() if values))}**"
+                                              for took in stages.values())])
+    return table(["median, µs", *stages], lines)
+
+
 def tables(results):
     text = ""
     for distance in ("apart", "back to back"):
         for where in ("pipe", "terminal"):
             text += f"### {distance.capitalize()}, on a {where}\n\n{table_of(results, distance, where)}\n"
+    text += f"### Where the time goes\n\n{stage_table(results['stages'])}\n"
     return text
