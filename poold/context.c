@@ -44,6 +44,16 @@ static struct rlimit early_limit(unsigned resource, const struct rlimit *ours, s
         return wanted;
 }
 
+/* Is there one of the client's fds that could not have its number under a limit of so many? */
+static bool has_fd_from(const struct proto_run *run, rlim_t limit) {
+        const struct wire_u64v *const lists[] = { &run->fd_numbers, &run->terminal_numbers };
+
+        for (size_t i = 0; i < 2; i++)
+                if (lists[i]->count && wire_u64v_at(lists[i], lists[i]->count - 1) >= limit) /* they ascend */
+                        return true;
+        return false;
+}
+
 /*
  * Those that count what the process has taken before its run, which for a worker is what its modules took: a python3
  * that has not imported them has more left.
@@ -74,6 +84,8 @@ static int adopt_limits(const struct proto_run *run, struct decline *why) {
 
                 if (getrlimit((enum __rlimit_resource)resource, &ours) < 0)
                         return decline(why, "limits", "getrlimit: %s", strerror(errno));
+                if (resource == RLIMIT_NOFILE && has_fd_from(run, early_limit(resource, &ours, wanted).rlim_cur))
+                        return decline(why, "fds", "an open file's number is above the limit on open files");
                 if (ours.rlim_cur == wanted.rlim_cur && ours.rlim_max == wanted.rlim_max)
                         continue;
                 if (resource == RLIMIT_STACK && ours.rlim_cur != wanted.rlim_cur)

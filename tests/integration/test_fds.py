@@ -109,6 +109,18 @@ def test_more_open_files_than_a_message_can_carry_fall_back(poold):
     assert poold.wait_idle()["idle"] == 1
 
 
+@pytest.mark.parametrize("limit", ["-S", ""], ids=["soft", "hard"])
+def test_open_files_above_a_limit_that_was_lowered_later(poold, limit):
+    """Where no file could be given its number any more, it is there in python3 all the same."""
+    poold.start()
+    shell = f'exec 300</dev/null; ulimit {limit} -n 256; exec "$@"'
+    code = "import os; print(os.path.realpath('/proc/self/fd/300'))"
+    done = subprocess.run(["bash", "-c", shell, "bash", poold.program("poolctl"), "run", "-c", code], env=poold.env,
+                          capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"/dev/null\n", b"")
+    assert poold.pool()["misses"] == ({"fds": 1} if not limit else {})
+
+
 def test_pipeline(poold):
     poold.start()
     shell = 'seq 1 200000 | "$@" 2>err | cat; status=${PIPESTATUS[1]}; cat err >&2; exit $status'
