@@ -57,6 +57,11 @@ static int parse_number(const char *name) {
         return number;
 }
 
+/* Nothing that closes on exec can be the caller's: such are the files of a tool that we run under, as valgrind's are. */
+static bool is_of_a_tool(int number) {
+        return number >= PROTO_FD_NUMBERS_END && fcntl(number, F_GETFD) != 0;
+}
+
 static int add_listed_fds(struct context *context, int folder_fd, struct miss *ret_miss) {
         union {
                 struct dirent64 align;
@@ -70,7 +75,7 @@ static int add_listed_fds(struct context *context, int folder_fd, struct miss *r
                         int number = parse_number(entry->d_name);
                         int r = 0;
 
-                        if (number >= 0 && number != folder_fd)
+                        if (number >= 0 && number != folder_fd && !is_of_a_tool(number))
                                 r = add_fd(context, (uint64_t)number, ret_miss);
                         if (r)
                                 return r;
