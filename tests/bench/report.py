@@ -11,6 +11,11 @@ def about(machine):
             f"load at the start {machine['load']:.2f}")
 
 
+def unrest(chapter):
+    """What others took of the machine meanwhile, as far as it can be known."""
+    return f"it took {chapter['seconds']} s, and {chapter['stolen']:.1%} of the CPUs' time was stolen by other machines"
+
+
 def write(results, out, chapters):
     measured = {name: results["chapters"][name] for name in chapters if name in results["chapters"]}
     lines = ["# poold beside what else there is", ""]
@@ -25,5 +30,5 @@ def write(results, out, chapters):
         lines += [chapters[name].tables(chapter)]
         for plot in plots.draw(name, chapter, out):
             lines += [f"![{heading}]({plot})", ""]
-        lines += [f"Measured {about(chapter['machine'])}; it took {chapter['seconds']} s.", ""]
+        lines += [f"Measured {about(chapter['machine'])}; {unrest(chapter)}.", ""]
     (out / "report.md").write_text("\n".join(lines))

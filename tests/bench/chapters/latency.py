@@ -5,6 +5,8 @@ to back: rows of as many runs as the pool of 16 has spares. On a pipe, and as a 
 goes is from other runs, apart and on a pipe, that note when they reach which stage: $POOLD_TRACE in poolctl(1).
 """
 
+import subprocess
+
 import harness
 from sampling import expect_success, median, shuffled_turns
 from tables import number, ratio, spread, table
@@ -147,7 +149,18 @@ def as_results(rows, distance):
              "missed": row.missed} for (where, who), row in rows.items()]
 
 
+def try_peers(bench):
+    """A peer that cannot run the scripts is better known now than in half an hour."""
+    for name, (_, text) in SCRIPTS.items():
+        script = bench.script(f"with_{name}.py", text)
+        for peer, command in bench.peer_commands().items():
+            done = subprocess.run([*command, script], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=bench.folder)
+            if done.returncode:
+                raise ChildProcessError(f"--peer {peer}: the script {name!r} ends with status {done.returncode}: {text}")
+
+
 def measure(bench):
+    try_peers(bench)
     results = {"rows": {}, "stages": {}, "peers": bench.peers}
     for name, (modules, text) in SCRIPTS.items():
         script = bench.script(f"with_{name}.py", text)  # a name that hides no module
