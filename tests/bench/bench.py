@@ -165,7 +165,7 @@ def measure_chapter(bench, name):
 
 
 def parse(args):
-    parser = argparse.ArgumentParser(prog="run", description=__doc__, epilog="It takes about an hour, and wants the "
+    parser = argparse.ArgumentParser(prog="run", description=__doc__, epilog="It takes an hour and a half, and wants the "
                                      "machine for itself. Results go to the folder --out: results.json, report.md, plots.")
     parser.add_argument("--only", action="append", choices=CHAPTERS, metavar="CHAPTER", default=[],
                         help=f"{', '.join(CHAPTERS)}; may be given several times, and leaves the results of the others")
@@ -191,7 +191,7 @@ def measure(options):
         for name in options.only or CHAPTERS:
             try:
                 results["chapters"][name] = measure_chapter(bench, name)
-            except Exception:  # an hour's work is not lost for one chapter
+            except Exception:  # the work of an hour is not lost for one chapter
                 bench.progress.say(f"{name}: failed\n{traceback.format_exc()}")
                 failed.append(name)
             results_file.write_text(json.dumps(results))

@@ -18,8 +18,8 @@ DEADLINE = 60  # seconds; for what must happen, however busy the machine is
 PR_SET_CHILD_SUBREAPER = 36
 
 # What a client's environment may hold that would send it elsewhere, or make a run unlike the one beside it.
-OURS = ("POOLD_SOCKET", "POOLD_CONFIG", "POOLD_POOL", "POOLD_DISABLE", "XDG_CONFIG_HOME", "VIRTUAL_ENV", "CONDA_PREFIX",
-        "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+OURS = ("POOLD_SOCKET", "POOLD_CONFIG", "POOLD_POOL", "POOLD_DISABLE", "POOLD_TRACE", "XDG_CONFIG_HOME", "VIRTUAL_ENV",
+        "CONDA_PREFIX", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
 
 def installed():
