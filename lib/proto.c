@@ -26,10 +26,10 @@
 PROTO_PAYLOADS(PROTO_DEFINE)
 
 void proto_set_stages(const struct wire_writer *payload, const uint64_t stages[PROTO_N_STAGES]) {
+        const size_t n_bytes = PROTO_N_STAGES * sizeof(stages[0]);
         struct wire_u64v written;
 
-        wire_u64v_from_array(stages, PROTO_N_STAGES, payload->data + payload->n_bytes - PROTO_N_STAGES * 8,
-                             &written);
+        wire_u64v_from_array(stages, PROTO_N_STAGES, payload->data + payload->n_bytes - n_bytes, &written);
 }
 
 struct catalogue_row {

@@ -114,6 +114,12 @@ class Bench:
                 server.kill()
                 server.wait()
 
+    def settle(self, poold, *pools):
+        """Waits until the pools are full, and what is left of earlier workers has gone: that is done while nobody looks."""
+        for pool in pools:
+            poold.wait_idle(pool)
+        time.sleep(0.5)
+
     def peer_commands(self):
         return {name: shlex.split(command) for name, command in self.peers.items()}
 

@@ -149,6 +149,11 @@ def plot_saturation(results):
     return figure
 
 
+def exactly(value):
+    """A ratio without an interval."""
+    return value, value, value
+
+
 def plot_scale(results):
     """The cost of a run among many, as a multiple of that among one."""
     levels = results["levels"]
@@ -157,8 +162,10 @@ def plot_scale(results):
         at = range(len(rows))
         lines = {
             "the run, for its client": [ratio_interval(row["many"]["us"], row["one"]["us"]) for row in rows.values()],
-            "handoff, for poold": [3 * (row["many"]["handoff_us"]["p50"] / row["one"]["handoff_us"]["p50"],) for row in rows.values()],
-            "poold's CPU time": [3 * (row["many"]["cpu_us_per_run"] / row["one"]["cpu_us_per_run"],) for row in rows.values()],
+            "handoff, for poold": [exactly(row["many"]["handoff_us"]["p50"] / row["one"]["handoff_us"]["p50"])
+                                   for row in rows.values()],
+            "poold's CPU time": [exactly(row["many"]["cpu_us_per_run"] / row["one"]["cpu_us_per_run"])
+                                 for row in rows.values()],
         }
         for (label, values), shade in zip(lines.items(), ("#0072b2", "#009e73", "#cc79a7")):
             middle, low, high = numpy.array(values).T

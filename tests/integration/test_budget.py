@@ -50,8 +50,8 @@ def lines_of(path):
 
 
 def callgrind(env, log, *command):
-    done = subprocess.run([needs("valgrind"), "--tool=callgrind", "--callgrind-out-file=/dev/null", f"--log-file={log}", *command],
-                          env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=harness.DEADLINE)
+    done = subprocess.run([needs("valgrind"), "--tool=callgrind", "--callgrind-out-file=/dev/null", f"--log-file={log}",
+                           *command], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=harness.DEADLINE)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -111,7 +111,8 @@ def test_system_calls_of_poold_and_its_workers(poold, env, tmp_path):
     all_calls = [call for call in calls if not OF_LOAD.match(call)]
     expect_within("poold's system calls for a run and a replacement", len(all_calls) // RUNS)
     for pid in workers:
-        calls = eventually("a worker to end", lambda: (lines := lines_of(traces / f"calls.{pid}"))[-1:] and "exited" in lines[-1]
-                           and lines)
+        trace = traces / f"calls.{pid}"
+        eventually("a worker to end", lambda: "+++ exited" in trace.read_text())
+        calls = lines_of(trace)
         begin = next(number for number, call in enumerate(calls) if call.startswith("recvmsg(") and "SCM_RIGHTS" in call)
         expect_within("a worker's system calls", len(calls) - begin)

@@ -4,8 +4,6 @@ Four workers that import torch are to be replaced when the run begins: its own a
 The run does a fixed amount of work, on one CPU or on all of them, and says itself how long that took.
 """
 
-import subprocess
-
 from sampling import expect_success, median, ratio_interval, shuffled_turns
 from tables import number, table
 
@@ -30,6 +28,7 @@ for pid in children:
     os.waitpid(pid, 0)
 print(time.perf_counter() - began)
 """
+KINDS = {"python3": "`python3`", "quiet": "warm, nothing to refill", "refilling": "warm, refilling"}
 INI = """
 [pool:full]
 size = 1
@@ -47,11 +46,10 @@ def run(poold, pool, script, cpus):
     return float(done.stdout)
 
 
-def sample(poold, sampler, kind, script, cpus):
-    for pool in ("full", "spent"):
-        poold.wait_idle(pool)
+def sample(bench, poold, sampler, kind, script, cpus):
+    bench.settle(poold, "full", "spent")
     if kind == "python3":
-        return float(subprocess.run([poold.python, script, str(cpus)], env=poold.env, capture_output=True, check=True).stdout)
+        return float(poold.python3(script, cpus).stdout)
     if kind == "refilling":
         spend = [poold.program("poolctl"), "run", "--no-fallback", "--pool=spent", "-c", ""]
         expect_success(spend, sampler.crowd(spend, 3, 3))
@@ -63,13 +61,12 @@ def measure(bench):
     rounds = bench.count(20, 2)
     seconds = {}
     with bench.poold(INI) as poold, bench.sampler(poold) as sampler:
-        poold.python = bench.python
         cpus = bench.cpus
         for n_cpus in sorted({1, cpus}):
-            for number, turn in shuffled_turns(["python3", "quiet", "refilling"], rounds):
+            for number, turn in shuffled_turns(list(KINDS), rounds):
                 bench.progress(f"interference: on {n_cpus} of {cpus} CPUs", number, rounds)
                 for kind in turn:
-                    taken = sample(poold, sampler, kind, script, n_cpus)
+                    taken = sample(bench, poold, sampler, kind, script, n_cpus)
                     seconds.setdefault(str(n_cpus), {}).setdefault(kind, []).append(taken)
     return {"took_s": seconds}
 
@@ -77,8 +74,8 @@ def measure(bench):
 def tables(results):
     lines = []
     for cpus, kinds in results["took_s"].items():
-        for kind in ("python3", "quiet", "refilling"):
+        for kind in KINDS:
             value, low, high = ratio_interval(kinds[kind], kinds["quiet"])
-            lines.append([cpus, {"python3": "`python3`", "quiet": "warm, nothing to refill", "refilling": "warm, refilling"}[kind],
+            lines.append([cpus, KINDS[kind],
                           number(median(kinds[kind]), " s"), f"{value:.3f} ({low:.3f}–{high:.3f})"])
     return table(["CPUs used", "", "median", "ratio"], lines)

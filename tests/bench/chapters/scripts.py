@@ -29,7 +29,7 @@ def measure_group(bench, group, modules):
         for number, turn in shuffled_turns(["python3", "poolctl"], rounds):
             bench.progress(f"scripts: {group}", number, rounds)
             for who in turn:
-                poold.wait_idle()
+                bench.settle(poold, "default")
                 for kernel, seconds in run(bench, poold, who, group).items():
                     best.setdefault(kernel, {}).setdefault(who, []).append(min(seconds))
     return best
