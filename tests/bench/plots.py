@@ -172,9 +172,9 @@ def plot_scale(results):
             axis.errorbar(at, middle, [middle - low, high - middle], fmt="o-", markersize=3, capsize=2, color=shade, label=label)
         axis.axhline(1.5, color="#333333", linewidth=1, linestyle=":", label="the goal, 1.5")
         axis.set_xticks(at, [f"{int(level):,}" for level in rows])
-        axis.set_ylim(bottom=0)
         axis.set_xlabel(what)
     first = numpy.atleast_1d(axes)[0]
+    first.set_ylim(bottom=0)
     first.set_ylabel("× one worker, one pool, none waiting")
     first.legend(fontsize=7)
     return figure

@@ -108,8 +108,8 @@ def measure_cpu(bench):
             poold.wait_idle()
             closed.touch()
             before = cpu_ns_of(poold.pid)
-            expect_success(command, sampler.row(command, runs, 0.02))
-            time.sleep(0.5)
+            expect_success(command, sampler.row(command, runs))
+            time.sleep(0.1)  # until the last worker has ended, and no longer: poold looks when it may replace them
             handed_over = cpu_ns_of(poold.pid)
             closed.unlink()
             time.sleep(bench.count(6, 2))
