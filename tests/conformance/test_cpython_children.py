@@ -36,7 +36,7 @@ REGRTEST = "import sys; sys.executable = sys.argv.pop(1); from test.libregrtest 
 
 @pytest.fixture(scope="module")
 def poold(start_poold):
-    poold = start_poold("".join(f"[pool:{name}]\nsize = {size}\noptions = {options}\nenv.{'='.join(GUARD)}\n"
+    poold = start_poold("".join(f"[pool:{name}]\nsize = {size}\noptions = {options}\non_empty = wait\nenv.{'='.join(GUARD)}\n"
                                 for name, (size, options) in POOLS.items()))
     poold.env |= {"COLUMNS": "80", GUARD[0]: GUARD[1]}
     return poold
