@@ -8,10 +8,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define CORE_DUMPED 0x80 /* WCOREFLAG, which not every C library tells; see WCOREDUMP() in wait(2) */
+
 int end_wait_status(const siginfo_t *info) {
         if (info->si_code == CLD_EXITED)
                 return (info->si_status & 0xff) << 8;
-        return info->si_status | (info->si_code == CLD_DUMPED ? WCOREFLAG : 0);
+        return info->si_status | (info->si_code == CLD_DUMPED ? CORE_DUMPED : 0);
 }
 
 int end_like(int wait_status) {

@@ -2,11 +2,11 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/stat.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -16,7 +16,7 @@
 static void collect_root(uint64_t *traits) {
         struct statx st;
 
-        if (statx(AT_FDCWD, "/", AT_STATX_DONT_SYNC, STATX_INO | STATX_UID | STATX_MNT_ID, &st) < 0)
+        if (syscall(SYS_statx, AT_FDCWD, "/", AT_STATX_DONT_SYNC, STATX_INO | STATX_UID | STATX_MNT_ID, &st) < 0)
                 return;
         traits[TRAIT_ROOT_DEVICE] = makedev(st.stx_dev_major, st.stx_dev_minor);
         traits[TRAIT_ROOT_INODE] = st.stx_ino;

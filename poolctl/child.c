@@ -19,7 +19,7 @@ static int set_attributes(posix_spawnattr_t *attributes, bool is_detached) {
 
         if (!is_detached)
                 return 0;
-        memset(&all, 0xff, sizeof(all)); /* sigfillset(3) leaves out two of glibc's own */
+        memset(&all, 0xff, sizeof(all)); /* sigfillset(3) leaves out the C library's own */
         sigemptyset(&none);
         r = posix_spawnattr_setsigdefault(attributes, &all);
         if (r == 0)
@@ -38,8 +38,6 @@ static int set_actions(posix_spawn_file_actions_t *actions, const struct child_h
                         r = posix_spawn_file_actions_adddup2(actions, how->fds[i], i);
         if (r == 0 && how->cwd)
                 r = posix_spawn_file_actions_addchdir_np(actions, how->cwd);
-        if (r == 0 && how->is_detached)
-                r = posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1);
         return -r;
 }
 

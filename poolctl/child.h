@@ -15,7 +15,7 @@ struct child_how {
         char *const *argv;
         int fds[3];       /* borrowed: its standard input, output and error; -1: ours */
         const char *cwd;  /* NULL: ours */
-        bool is_detached; /* a session of its own, no signal ignored or blocked, no other fd of ours */
+        bool is_detached; /* a session of its own, no signal ignored or blocked */
 };
 
 /* Starts it, with our environment. Returns 0 and @ret_child, which child_fini() ends, or negative errno. */

@@ -22,6 +22,20 @@ static bool take_number(const char *text, long most, long *ret_number) {
         return *text >= '0' && *text <= '9' && !*end && *ret_number <= most;
 }
 
+#define N_NAMES ((int)(sizeof(names) / sizeof(names[0])))
+
+static const char *const names[] = {
+        [SIGHUP] = "HUP",   [SIGINT] = "INT",   [SIGQUIT] = "QUIT",     [SIGILL] = "ILL",   [SIGTRAP] = "TRAP",
+        [SIGABRT] = "ABRT", [SIGBUS] = "BUS",   [SIGFPE] = "FPE",       [SIGKILL] = "KILL", [SIGUSR1] = "USR1",
+        [SIGSEGV] = "SEGV", [SIGUSR2] = "USR2", [SIGPIPE] = "PIPE",     [SIGALRM] = "ALRM", [SIGTERM] = "TERM",
+        [SIGCHLD] = "CHLD", [SIGCONT] = "CONT", [SIGSTOP] = "STOP",     [SIGTSTP] = "TSTP", [SIGTTIN] = "TTIN",
+        [SIGTTOU] = "TTOU", [SIGURG] = "URG",   [SIGXCPU] = "XCPU",     [SIGXFSZ] = "XFSZ", [SIGVTALRM] = "VTALRM",
+        [SIGPROF] = "PROF", [SIGWINCH] = "WINCH", [SIGIO] = "IO",       [SIGPWR] = "PWR",   [SIGSYS] = "SYS",
+#ifdef SIGSTKFLT
+        [SIGSTKFLT] = "STKFLT",
+#endif
+};
+
 /* "TERM", "SIGTERM" or "15". Returns the signal, or -1 if it is none. 0 only asks whether there is such a run. */
 static int find_signal(const char *text) {
         const char *name = strncasecmp(text, "SIG", 3) == 0 ? text + 3 : text;
@@ -29,12 +43,9 @@ static int find_signal(const char *text) {
 
         if (take_number(text, NSIG - 1, &number))
                 return (int)number;
-        for (int signo = 1; signo < NSIG; signo++) {
-                const char *known = sigabbrev_np(signo);
-
-                if (known && strcasecmp(known, name) == 0)
+        for (int signo = 1; signo < N_NAMES; signo++)
+                if (names[signo] && strcasecmp(names[signo], name) == 0)
                         return signo;
-        }
         return -1;
 }
 

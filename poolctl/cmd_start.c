@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "absolute.h"
@@ -217,6 +218,7 @@ int cmd_start(char **argv) {
                         return EXIT_FAILED;
                 }
         }
+        syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0); /* what we were started with is nothing for poold */
         r = start(path);
         free(path);
         return r;

@@ -69,7 +69,7 @@ static int add_listed_fds(struct context *context, int folder_fd, struct miss *r
         } entries;
         ssize_t n_bytes;
 
-        while ((n_bytes = getdents64(folder_fd, &entries, sizeof(entries))) > 0)
+        while ((n_bytes = syscall(SYS_getdents64, folder_fd, &entries, sizeof(entries))) > 0)
                 for (ssize_t at = 0; at < n_bytes;) {
                         const struct dirent64 *entry = (const void *)(entries.bytes + at);
                         int number = parse_number(entry->d_name);

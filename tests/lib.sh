@@ -5,7 +5,7 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # Debian's own tools and Python, whatever else the user has in front of them.
 export PATH=/usr/bin:/bin:/usr/sbin:/sbin:$PATH LC_ALL=C.UTF-8
 
-packages_build=(gcc libc6-dev libevent-dev libinih-dev libpython3-dev meson ninja-build pkg-config)
+packages_build=(gcc libc6-dev libevent-dev libinih-dev libpython3-dev meson musl-tools ninja-build pkg-config)
 packages_try=(python3-torch)
 packages_test=(bash-completion clang clang-format clang-tidy fish hyperfine libcmocka-dev prometheus python3-numpy
                python3-pandas python3-pexpect python3-pytest scdoc strace systemd tmux
