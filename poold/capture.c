@@ -3,7 +3,7 @@
 #include "capture.h"
 
 int capture_begin(struct capture *capture) {
-        _cleanup_pyref_ PyObject *io = PyImport_ImportModule("io");
+        _cleanup_pyref_ PyObject *io = pyref_import("io");
 
         *capture = (struct capture){ .saved = PySys_GetObject("stderr") };
         capture->buffer = io ? PyObject_CallMethod(io, "StringIO", NULL) : NULL;

@@ -15,7 +15,7 @@ static PyObject *get_module(const char *name) {
 
 /* Calls the function @name of @owner without arguments. */
 static PyObject *call_function(const char *owner, const char *name) {
-        _cleanup_pyref_ PyObject *module = PyImport_ImportModule(owner);
+        _cleanup_pyref_ PyObject *module = pyref_import(owner);
 
         return module ? PyObject_CallMethod(module, name, NULL) : NULL;
 }

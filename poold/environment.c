@@ -54,14 +54,16 @@ int environment_remember(void) {
         return 0;
 }
 
-static size_t name_length(const char *entry) {
-        return strcspn(entry, "=");
+static bool ends_name(char letter) {
+        return !letter || letter == '=';
 }
 
 static bool same_name(const char *a, const char *b) {
-        size_t n = name_length(a);
-
-        return n == name_length(b) && memcmp(a, b, n) == 0;
+        while (*a == *b && !ends_name(*a)) {
+                a++;
+                b++;
+        }
+        return ends_name(*a) && ends_name(*b);
 }
 
 /* Where the variable that @entry names is in the NULL-terminated @array, or NULL. */
@@ -99,10 +101,22 @@ static size_t array_length(char **array) {
         return n;
 }
 
+/* The same in at_start, where it is to be expected at @*at, behind the one that was found last. */
+static const char *find_at_start(const char **at, const char *entry) {
+        const char *end = at_start.data + at_start.n_bytes;
+        const char *found = *at < end && same_name(*at, entry) ? *at : find_in_strv(&at_start, entry);
+
+        if (found)
+                *at = wire_strv_next(found);
+        return found;
+}
+
 /* Sets in @array what was added or changed here since the start, unless the client has a value of its own. */
 static void carry_over_set(char **array) {
+        const char *at = at_start.data;
+
         for (char **ours = environ; ours && *ours; ours++) {
-                const char *before = find_in_strv(&at_start, *ours);
+                const char *before = find_at_start(&at, *ours);
                 char **theirs;
 
                 if (before && strcmp(before, *ours) == 0)
@@ -118,10 +132,16 @@ static void carry_over_set(char **array) {
 /* Likewise what was removed. */
 static void carry_over_unset(char **array) {
         const char *before = at_start.data;
+        char **ours = environ;
 
         for (uint32_t i = 0; i < at_start.count; i++, before = wire_strv_next(before)) {
                 char **theirs;
 
+                /* where it is to be expected, or anywhere */
+                if (ours && *ours && same_name(*ours, before)) {
+                        ours++;
+                        continue;
+                }
                 if (environ && find_in_array(environ, before))
                         continue;
                 theirs = find_in_array(array, before);
@@ -151,7 +171,7 @@ static int fill_dict(PyObject *dict, char **array) {
 
 /* The dict of os.environ, which os.environb shares: a new reference, or NULL with an exception set. */
 static PyObject *get_os_dict(void) {
-        _cleanup_pyref_ PyObject *os = PyImport_ImportModule("os"), *os_environ = NULL;
+        _cleanup_pyref_ PyObject *os = pyref_import("os"), *os_environ = NULL;
 
         os_environ = os ? PyObject_GetAttrString(os, "environ") : NULL;
         return os_environ ? PyObject_GetAttrString(os_environ, "_data") : NULL;
@@ -170,7 +190,7 @@ int environment_check(void) {
 
 /* posix.environ is that dict, too. It stays the same object. */
 static int fill_python(char **array) {
-        _cleanup_pyref_ PyObject *posix = PyImport_ImportModule("posix"), *posix_dict = NULL;
+        _cleanup_pyref_ PyObject *posix = pyref_import("posix"), *posix_dict = NULL;
         _cleanup_pyref_ PyObject *os_dict = get_os_dict();
 
         posix_dict = posix && os_dict ? PyObject_GetAttrString(posix, "environ") : NULL;
@@ -180,7 +200,7 @@ static int fill_python(char **array) {
 }
 
 static int set_timezone(void) {
-        _cleanup_pyref_ PyObject *module = PyImport_ImportModule("time"), *done = NULL;
+        _cleanup_pyref_ PyObject *module = pyref_import("time"), *done = NULL;
 
         if (module)
                 done = PyObject_CallMethod(module, "tzset", NULL);

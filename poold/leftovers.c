@@ -10,7 +10,7 @@ static void *python_del;
 static struct file_types { PyObject *text, *writer, *random; } file_types;
 
 static int file_types_init(struct file_types *types) {
-        _cleanup_pyref_ PyObject *io = PyImport_ImportModule("io");
+        _cleanup_pyref_ PyObject *io = pyref_import("io");
 
         if (!io)
                 return -1;

@@ -12,7 +12,7 @@ int linecache_register(PyObject *code, const char *command) {
 
         if (pyversion() < PYVERSION_3_13)
                 return 0;
-        module = PyImport_ImportModule("linecache");
+        module = pyref_import("linecache");
         text = PyUnicode_DecodeFSDefault(command);
         source = text ? PyUnicode_FromFormat("%U\n", text) : NULL;
         name = PyUnicode_FromString("<string>");

@@ -51,12 +51,12 @@ static PyObject *get_filters(void) {
 
         module = name ? PyImport_GetModule(name) : NULL;
         if (!module && !PyErr_Occurred())
-                module = PyImport_ImportModule("_warnings");
+                module = pyref_import("_warnings");
         return module ? PyObject_GetAttrString(module, "filters") : NULL;
 }
 
 static int filters_mutated(void) {
-        _cleanup_pyref_ PyObject *module = PyImport_ImportModule("_warnings"), *done = NULL;
+        _cleanup_pyref_ PyObject *module = pyref_import("_warnings"), *done = NULL;
 
         if (module && !PyObject_HasAttrString(module, "_filters_mutated"))
                 return 0; /* newer ones have a lock there, and see changes by themselves */
@@ -192,7 +192,7 @@ static int remove_doubles(PyObject *filters, PyObject *above) {
 
 /* Lets the module `warnings` put the filters of @late at @at of its list. */
 static int insert_filters(PyObject *late, Py_ssize_t at) {
-        _cleanup_pyref_ PyObject *module = PyImport_ImportModule("warnings"), *filters = NULL, *above = NULL;
+        _cleanup_pyref_ PyObject *module = pyref_import("warnings"), *filters = NULL, *above = NULL;
         _cleanup_pyref_ PyObject *done = NULL;
 
         filters = module ? PyObject_GetAttrString(module, "filters") : NULL;
@@ -308,7 +308,7 @@ static int check_safe_path(const struct pyargs *args, struct decline *why) {
 }
 
 static int enable_faulthandler(void) {
-        _cleanup_pyref_ PyObject *module = PyImport_ImportModule("faulthandler"), *done = NULL;
+        _cleanup_pyref_ PyObject *module = pyref_import("faulthandler"), *done = NULL;
 
         done = module ? PyObject_CallMethod(module, "enable", "i", STDERR_FILENO) : NULL;
         return done ? 0 : -1;
@@ -355,7 +355,7 @@ static int check_folder(PyObject *entry, struct decline *why) {
 static int insert_folder(const char *text, size_t length, Py_ssize_t *at, struct decline *why) {
         PyObject *path = PySys_GetObject("path"); /* borrowed */
         _cleanup_pyref_ PyObject *given = PyUnicode_DecodeFSDefaultAndSize(text, (Py_ssize_t)length);
-        _cleanup_pyref_ PyObject *module = PyImport_ImportModule("os.path"), *entry = NULL;
+        _cleanup_pyref_ PyObject *module = pyref_import("os.path"), *entry = NULL;
         Py_ssize_t found;
         int r;
 
@@ -428,7 +428,7 @@ static long count_of(const char *value) {
 
 /* "ENCODING:ERRORS", both of which may be left out. */
 static int parse_encoding(const char *variable, struct stream_settings *settings, struct decline *why) {
-        _cleanup_pyref_ PyObject *codecs = PyImport_ImportModule("codecs"), *codec = NULL, *is_text = NULL;
+        _cleanup_pyref_ PyObject *codecs = pyref_import("codecs"), *codec = NULL, *is_text = NULL;
         _cleanup_pyref_ PyObject *name = NULL;
         const char *colon = variable ? strchrnul(variable, ':') : NULL;
 

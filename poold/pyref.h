@@ -17,3 +17,13 @@ static inline PyObject *pyref_steal(PyObject **object) {
         *object = NULL;
         return stolen;
 }
+
+/* As PyImport_ImportModule(), but several microseconds cheaper for a module that has been imported before. */
+static inline PyObject *pyref_import(const char *name) {
+        PyObject *module = PyDict_GetItemString(PyImport_GetModuleDict(), name); /* borrowed */
+
+        if (!module || module == Py_None)
+                return PyImport_ImportModule(name);
+        Py_INCREF(module);
+        return module;
+}

@@ -38,7 +38,7 @@ static char *print_to_string(struct footprint *footprint) {
         PyErr_NormalizeException(&type, &value, &traceback);
         PyException_SetTraceback(value, traceback ? traceback : Py_None); /* without the frames of importlib */
         loaded_add_failure(footprint, value);
-        io = PyImport_ImportModule("io");
+        io = pyref_import("io");
         capture = io ? PyObject_CallMethod(io, "StringIO", NULL) : NULL;
         if (capture) {
                 Py_XINCREF(saved);
@@ -113,7 +113,7 @@ static void forget_orphans(PyObject *before) {
 /* Returns 0, also if it goes on without the module, or -1 with an exception set. */
 static int import_one(const struct python_preload *preload, const char *name) {
         _cleanup_pyref_ PyObject *before = preload->setup->tolerant ? PyDict_Copy(PyImport_GetModuleDict()) : NULL;
-        _cleanup_pyref_ PyObject *module = PyImport_ImportModule(name);
+        _cleanup_pyref_ PyObject *module = pyref_import(name);
         struct python_failure failure;
 
         if (module || !before)
@@ -145,7 +145,7 @@ static int warm_up(void) {
                                      "    return [f'{x!r}' for x in a if x]\n"
                                      "try:\n  A().f(1, 'x', k=sys.path[0:1])\n  raise OSError\n"
                                      "except OSError as e:\n  str(e)\n";
-        _cleanup_pyref_ PyObject *builtins = PyImport_ImportModule("builtins"), *code = NULL;
+        _cleanup_pyref_ PyObject *builtins = pyref_import("builtins"), *code = NULL;
         _cleanup_pyref_ PyObject *globals = PyDict_New(), *result = NULL;
 
         /* Its first call makes the types of the syntax tree, 0.7 ms. */
@@ -362,7 +362,7 @@ static int set_path(struct python_run *run) {
 
 /* A signal that the client ignores is one that Python knows to be ignored. */
 static int ignore_signals(uint64_t ignored) {
-        _cleanup_pyref_ PyObject *module = ignored ? PyImport_ImportModule("_signal") : NULL, *ignore = NULL;
+        _cleanup_pyref_ PyObject *module = ignored ? pyref_import("_signal") : NULL, *ignore = NULL;
 
         ignore = module ? PyObject_GetAttrString(module, "SIG_IGN") : NULL;
         for (int number = 1; ignore && number <= 64; number++) {

@@ -23,7 +23,7 @@
 #define ZIP_TAIL_BYTES (22 + 65535)
 
 static PyObject *compile_source(PyObject *source, PyObject *filename) {
-        _cleanup_pyref_ PyObject *builtins = PyImport_ImportModule("builtins");
+        _cleanup_pyref_ PyObject *builtins = pyref_import("builtins");
 
         if (!builtins)
                 return NULL;
@@ -177,7 +177,7 @@ static bool is_code(PyObject *object) {
 
 static int load_bytecode(const char *path, const char *data, size_t n_bytes, PyObject **ret_code,
                          struct decline *why) {
-        _cleanup_pyref_ PyObject *marshal = PyImport_ImportModule("marshal"), *bytes = NULL, *code = NULL;
+        _cleanup_pyref_ PyObject *marshal = pyref_import("marshal"), *bytes = NULL, *code = NULL;
         uint32_t magic;
 
         if (!marshal)

@@ -42,7 +42,7 @@ static int set_string(PyObject *object, const char *name, const char *value) {
 
 /* A new one: whether it can seek is something that a FileIO finds out only once. */
 static PyObject *new_raw(const struct stream *stream) {
-        _cleanup_pyref_ PyObject *io = PyImport_ImportModule("io"), *raw = NULL;
+        _cleanup_pyref_ PyObject *io = pyref_import("io"), *raw = NULL;
 
         if (io)
                 raw = PyObject_CallMethod(io, "FileIO", "isO", stream->fd, stream->is_output ? "wb" : "rb",
@@ -98,7 +98,7 @@ static int init_text(const struct stream *stream, PyObject *text, PyObject *buff
 
 /* A buffered writer over @raw, for an interpreter that was started without. */
 static PyObject *new_writer(PyObject *raw) {
-        _cleanup_pyref_ PyObject *io = PyImport_ImportModule("io"), *size = NULL;
+        _cleanup_pyref_ PyObject *io = pyref_import("io"), *size = NULL;
 
         if (!io)
                 return NULL;
