@@ -11,7 +11,8 @@
 
 _Static_assert(FDSET_MAX == PROTO_MAX_FDS, "a message must fit a set of fds");
 
-#define READ_BYTES (16 << 10) /* a usual RUN, environment and all, comes with one recvmsg(2) */
+#define READ_BYTES (16 << 10)  /* a usual RUN, environment and all, comes with one recvmsg(2) */
+#define ANSWER_READ_BYTES 1024 /* what a client is answered is short as a rule */
 
 /* A message, or its rest, that the socket had no room for. */
 struct outgoing {
@@ -96,10 +97,11 @@ static int peek_header(const struct channel *channel, struct proto_header *ret_h
         return proto_header_read(channel->in + channel->n_taken, channel->peers, channel->self, ret_header);
 }
 
-/* Drops what was handed out and makes room for the rest of the next message, or for READ_BYTES. */
+/* Drops what was handed out and makes room for the rest of the next message, or for a usual one. */
 static int make_room(struct channel *channel) {
         struct proto_header header;
-        size_t n_wanted = READ_BYTES;
+        const size_t read_bytes = channel->self == PROTO_CLIENT ? ANSWER_READ_BYTES : READ_BYTES;
+        size_t n_wanted = read_bytes;
         uint8_t *in;
         int r;
 
@@ -109,7 +111,7 @@ static int make_room(struct channel *channel) {
                 channel->n_taken = 0;
         }
         if (channel->n_in == 0 &&
-            channel->n_allocated > READ_BYTES) { /* one large message need not be followed by more */
+            channel->n_allocated > read_bytes) { /* one large message need not be followed by more */
                 free(channel->in);
                 channel->in = NULL;
                 channel->n_allocated = 0;
@@ -120,7 +122,7 @@ static int make_room(struct channel *channel) {
         if (r == 0 && PROTO_HEADER_BYTES + header.n_payload > n_wanted)
                 n_wanted = PROTO_HEADER_BYTES + header.n_payload;
         if (n_wanted <= channel->n_in)
-                n_wanted = channel->n_in + READ_BYTES;
+                n_wanted = channel->n_in + read_bytes;
         if (n_wanted > channel->n_allocated) {
                 in = realloc(channel->in, n_wanted);
                 if (!in)

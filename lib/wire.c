@@ -77,6 +77,22 @@ void wire_writer_fini(struct wire_writer *writer) {
         *writer = (struct wire_writer){ 0 };
 }
 
+static void allocate(struct wire_writer *writer, size_t n_allocated) {
+        uint8_t *data = realloc(writer->data, n_allocated);
+
+        if (!data) {
+                writer->error = -ENOMEM;
+                return;
+        }
+        writer->data = data;
+        writer->n_allocated = n_allocated;
+}
+
+void wire_writer_reserve(struct wire_writer *writer, size_t n_bytes) {
+        if (!writer->error && n_bytes > writer->n_allocated)
+                allocate(writer, n_bytes);
+}
+
 /* Room for @n_bytes more, already counted as written; NULL if the writer has failed. */
 static uint8_t *extend(struct wire_writer *writer, size_t n_bytes) {
         size_t needed;
@@ -87,17 +103,10 @@ static uint8_t *extend(struct wire_writer *writer, size_t n_bytes) {
                 writer->error = -EOVERFLOW;
                 return NULL;
         }
-        if (needed > writer->n_allocated) {
-                size_t n_allocated = needed < 512 ? 512 : needed + needed / 2;
-                uint8_t *data = realloc(writer->data, n_allocated);
-
-                if (!data) {
-                        writer->error = -ENOMEM;
-                        return NULL;
-                }
-                writer->data = data;
-                writer->n_allocated = n_allocated;
-        }
+        if (needed > writer->n_allocated)
+                allocate(writer, needed < 512 ? 512 : needed + needed / 2);
+        if (writer->error)
+                return NULL;
         writer->n_bytes = needed;
         return writer->data + needed - n_bytes;
 }

@@ -52,6 +52,8 @@ struct wire_writer {
         int error; /* 0, or the negative errno of the first failure */
 };
 
+/* Makes room for so many bytes in all, if there is memory; more is made as it is needed. */
+void wire_writer_reserve(struct wire_writer *writer, size_t n_bytes);
 void wire_writer_fini(struct wire_writer *writer);
 #define _cleanup_writer_ __attribute__((cleanup(wire_writer_fini)))
 

@@ -30,7 +30,8 @@ static int try_warm(struct context *context, const struct run_options *options, 
         if (r == 0)
                 r = relay_run(context, channel, request, ret_wait_status, signals, ret_miss);
         request->proxy = proxy_free(request->proxy);
-        channel_free(channel);
+        if (r != 0) /* else it goes with us, which is faster */
+                channel_free(channel);
         return r;
 }
 

@@ -18,6 +18,7 @@
 #include "lib/stages.h"
 
 #define MAX_PROBED_FDS (1 << 20)
+#define MORE_BYTES 4096 /* of a run than its arguments and environment, unless it has many files */
 
 /* The raw calls: glibc hides the two signals that it uses itself from its own. */
 static void swap_signal_mask(uint64_t mask, uint64_t *ret_old) {
@@ -249,6 +250,7 @@ void context_put_run(const struct context *context, const char *pool, const stru
         wire_u64v_from_array(pairs, RLIM_NLIMITS * 2, limits, &run.limits);
         wire_u64v_from_array(context->affinity, context->n_affinity, affinity, &run.affinity);
         wire_u64v_from_array(context->traits, N_TRAITS, traits, &run.traits);
+        wire_writer_reserve(payload, argv->n_bytes + env->n_bytes + MORE_BYTES);
         proto_put_run(payload, &run);
 }
 
