@@ -13,7 +13,7 @@
 #define LOOK_LAST_USEC (1000 * MSEC_USEC)
 
 /* Of the CPU time, warm-ups take at most one part in so many while none is idle. */
-#define SHARE 20
+#define SHARE 40
 
 void refill_init(struct refill *refill) {
         *refill = (struct refill){ .wanted_usec = NEVER };

@@ -4,7 +4,7 @@
  * When a worker may be started in place of one that a run has taken, so that its warm-up does not slow down any run. It
  * takes a CPU that nobody uses: all of them may be, once the runs are over for a moment, else one that is seen to be
  * idle. While there is none it waits; but a machine that is never idle must not leave a pool empty for ever, so a
- * twentieth of the CPU time is for warm-ups even then.
+ * fortieth of the CPU time is for warm-ups even then.
  */
 
 #include <stdbool.h>

@@ -55,7 +55,7 @@ def slow(tmp_path):
 
 
 def test_no_warm_up_beside_a_run_that_uses_all_cpus(poold, slow):
-    """It waits for the run to end, unless it would take less than a twentieth of the CPU time."""
+    """It waits for the run to end, unless it would take less than a fortieth of the CPU time."""
     poold.start(f"[poold]\nlog_level = debug\n[pool:default]\nsize = 2\n{slow(1)}")
     n_starts = poold.log.count("starting")
     run = poold.popen("-c", USE_ALL_CPUS, min(4, 10 / os.cpu_count()))

@@ -269,11 +269,11 @@ static uint64_t warm_up_beside_run(uint64_t warmup, uint64_t duration) {
         return sum;
 }
 
-static void test_beside_runs_on_all_cpus_warm_ups_take_a_twentieth(void **state) {
+static void test_beside_runs_on_all_cpus_warm_ups_take_a_fortieth(void **state) {
         (void)state;
         assert_int_equal(warm_up_beside_run(SEC, 9 * SEC), 0);
-        assert_int_equal(warm_up_beside_run(SEC, 45 * SEC), 4 * SEC);
-        assert_in_range(warm_up_beside_run(30 * MSEC, 2 * SEC), 150 * MSEC, 200 * MSEC);
+        assert_int_equal(warm_up_beside_run(SEC, 45 * SEC), 2 * SEC);
+        assert_in_range(warm_up_beside_run(30 * MSEC, 4 * SEC), 150 * MSEC, 200 * MSEC);
         assert_int_equal(warm_up_beside_run(20 * SEC, 190 * SEC), 0);
 }
 
@@ -313,7 +313,7 @@ static void test_a_pool_that_is_always_empty_does_not_start_one_for_each_miss(vo
                         pool_note_miss(fake.pool, fake.now);
                 pass(&fake, fake.now + 10 * MSEC, SEC);
         }
-        assert_in_range(fake.n_spawned, 4, 7);
+        assert_in_range(fake.n_spawned, 2, 4);
         tear_down(&fake);
 }
 
@@ -1047,7 +1047,7 @@ int main(void) {
                 cmocka_unit_test(test_refills_when_the_run_is_over_and_all_is_quiet),
                 cmocka_unit_test(test_an_empty_pool_is_refilled_at_once_when_nothing_runs),
                 cmocka_unit_test(test_refills_beside_a_run_on_an_idle_cpu),
-                cmocka_unit_test(test_beside_runs_on_all_cpus_warm_ups_take_a_twentieth),
+                cmocka_unit_test(test_beside_runs_on_all_cpus_warm_ups_take_a_fortieth),
                 cmocka_unit_test(test_looks_for_cpus_less_often_as_time_passes),
                 cmocka_unit_test(test_a_pool_that_is_always_empty_does_not_start_one_for_each_miss),
                 cmocka_unit_test(test_the_first_start_is_not_delayed),
