@@ -40,6 +40,16 @@ int fd_move_above(int fd, int min) {
         return moved < 0 ? -error : moved;
 }
 
+void fd_close_from(int first) {
+        long end = sysconf(_SC_OPEN_MAX);
+
+        /* close_range(2), Linux 5.9, which some containers do not let through */
+        if (syscall(SYS_close_range, first, ~0U, 0) == 0)
+                return;
+        for (int fd = first; fd < end; fd++)
+                close(fd);
+}
+
 int fd_open_pid(int pid) {
         int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 

@@ -38,5 +38,8 @@ int fd_set_nonblock(int fd, bool on);
  */
 int fd_move_above(int fd, int min);
 
+/* Closes all from @first on. */
+void fd_close_from(int first);
+
 /* pidfd_open(2), Linux 5.3, close-on-exec. Returns an fd that the caller owns, or negative errno. */
 int fd_open_pid(int pid);

@@ -77,20 +77,13 @@ void wire_writer_fini(struct wire_writer *writer) {
         *writer = (struct wire_writer){ 0 };
 }
 
-static void allocate(struct wire_writer *writer, size_t n_allocated) {
-        uint8_t *data = realloc(writer->data, n_allocated);
-
-        if (!data) {
-                writer->error = -ENOMEM;
-                return;
-        }
-        writer->data = data;
-        writer->n_allocated = n_allocated;
-}
-
 void wire_writer_reserve(struct wire_writer *writer, size_t n_bytes) {
-        if (!writer->error && n_bytes > writer->n_allocated)
-                allocate(writer, n_bytes);
+        uint8_t *data = n_bytes > writer->n_allocated ? realloc(writer->data, n_bytes) : NULL;
+
+        if (!data)
+                return;
+        writer->data = data;
+        writer->n_allocated = n_bytes;
 }
 
 /* Room for @n_bytes more, already counted as written; NULL if the writer has failed. */
@@ -104,9 +97,11 @@ static uint8_t *extend(struct wire_writer *writer, size_t n_bytes) {
                 return NULL;
         }
         if (needed > writer->n_allocated)
-                allocate(writer, needed < 512 ? 512 : needed + needed / 2);
-        if (writer->error)
+                wire_writer_reserve(writer, needed < 512 ? 512 : needed + needed / 2);
+        if (needed > writer->n_allocated) {
+                writer->error = -ENOMEM;
                 return NULL;
+        }
         writer->n_bytes = needed;
         return writer->data + needed - n_bytes;
 }

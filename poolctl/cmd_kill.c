@@ -48,6 +48,8 @@ static int find_signal(const char *text) {
         for (int signo = 1; signo < N_NAMES; signo++)
                 if (names[signo] && strcasecmp(names[signo], name) == 0)
                         return signo;
+        if (strcasecmp(name, "POLL") == 0)
+                return SIGPOLL; /* another name of SIGIO */
         return -1;
 }
 

@@ -19,9 +19,10 @@
 /* poold or a worker has the run to the end, if none of them is lost before. Results as of relay_run(). */
 static int try_warm(struct context *context, const struct run_options *options, struct relay_request *request,
                     int *ret_wait_status, uint64_t *signals, struct miss *ret_miss) {
-        struct channel *channel = NULL;
+        static struct channel *channel; /* for as long as we are */
         int r;
 
+        channel = NULL;
         r = connect_poold(&channel, ret_miss);
         if (r == 0)
                 stages_note("connected");
@@ -31,7 +32,7 @@ static int try_warm(struct context *context, const struct run_options *options, 
                 r = relay_run(context, channel, request, ret_wait_status, signals, ret_miss);
         request->proxy = proxy_free(request->proxy);
         if (r != 0) /* else it goes with us, which is faster */
-                channel_free(channel);
+                channel = channel_free(channel);
         return r;
 }
 

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include "clock.h"
 #include "connect.h"
 #include "daemon.h"
+#include "lib/fd.h"
 #include "lib/sock.h"
 #include "log_file.h"
 #include "say.h"
@@ -218,7 +218,7 @@ int cmd_start(char **argv) {
                         return EXIT_FAILED;
                 }
         }
-        syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0); /* what we were started with is nothing for poold */
+        fd_close_from(STDERR_FILENO + 1); /* what we were started with is nothing for poold */
         r = start(path);
         free(path);
         return r;

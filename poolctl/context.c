@@ -1,6 +1,5 @@
 #include "context.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/ioprio.h>
@@ -20,7 +19,7 @@
 #define MAX_PROBED_FDS (1 << 20)
 #define MORE_BYTES 4096 /* of a run than its arguments and environment, unless it has many files */
 
-/* The raw calls: glibc hides the two signals that it uses itself from its own. */
+/* The raw calls: C libraries hide the signals that they use themselves. */
 static void swap_signal_mask(uint64_t mask, uint64_t *ret_old) {
         syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, ret_old, sizeof(mask));
 }
@@ -63,24 +62,33 @@ static bool is_of_a_tool(int number) {
         return number >= PROTO_FD_NUMBERS_END && fcntl(number, F_GETFD) != 0;
 }
 
+/* As getdents64(2) has it, which no C library need declare. */
+struct entry {
+        uint64_t inode;
+        int64_t offset;
+        uint16_t n_bytes;
+        uint8_t type;
+        char name[];
+};
+
 static int add_listed_fds(struct context *context, int folder_fd, struct miss *ret_miss) {
         union {
-                struct dirent64 align;
+                uint64_t align;
                 char bytes[4096];
         } entries;
         ssize_t n_bytes;
 
         while ((n_bytes = syscall(SYS_getdents64, folder_fd, &entries, sizeof(entries))) > 0)
                 for (ssize_t at = 0; at < n_bytes;) {
-                        const struct dirent64 *entry = (const void *)(entries.bytes + at);
-                        int number = parse_number(entry->d_name);
+                        const struct entry *entry = (const void *)(entries.bytes + at);
+                        int number = parse_number(entry->name);
                         int r = 0;
 
                         if (number >= 0 && number != folder_fd && !is_of_a_tool(number))
                                 r = add_fd(context, (uint64_t)number, ret_miss);
                         if (r)
                                 return r;
-                        at += entry->d_reclen;
+                        at += entry->n_bytes;
                 }
         if (n_bytes < 0)
                 return miss_set(ret_miss, "fds", "cannot list the open files: %s", strerror(errno));

@@ -39,6 +39,23 @@ uint64_t procfs_rss_kb(pid_t pid) {
         return n_pages * (uint64_t)sysconf(_SC_PAGESIZE) / 1024;
 }
 
+/* sysconf(3) may count those that we may run on. */
+static long count_cpus(void) {
+        FILE *file = fopen("/sys/devices/system/cpu/online", "re");
+        unsigned first, last;
+        long n = 0;
+        int r;
+
+        while (file && (r = fscanf(file, "%u-%u", &first, &last)) > 0) { /* "0-3,8", for instance */
+                n += r == 2 ? last - first + 1 : 1;
+                if (getc(file) != ',')
+                        break;
+        }
+        if (file)
+                fclose(file);
+        return n ? n : sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 bool procfs_is_quiet(void) {
         FILE *file = fopen("/proc/loadavg", "re");
         char line[128], *running = NULL;
@@ -49,7 +66,7 @@ bool procfs_is_quiet(void) {
                 while (running > line && running[-1] != ' ')
                         running--;
         fclose(file);
-        return running && strtol(running, NULL, 10) <= sysconf(_SC_NPROCESSORS_ONLN); /* we are one of them */
+        return running && strtol(running, NULL, 10) <= count_cpus(); /* we are one of them */
 }
 
 char *procfs_command(pid_t pid) {

@@ -468,10 +468,8 @@ int relay_run(struct context *context, struct channel *channel, const struct rel
         if (r == RELAY_ENDED && relay.why)
                 miss_refused(ret_miss, "", relay.why, "");
         free(relay.why);
-        if (r != RELAY_ENDED) { /* else they go with us, which is faster */
-                channel_free(relay.keeper);
-                fd_close(relay.worker.pidfd);
-        }
+        channel_free(relay.keeper);
+        fd_close(relay.worker.pidfd);
         *ret_wait_status = relay.wait_status;
         *signals = relay.held;
         return r == RELAY_ENDED ? 0 : r;

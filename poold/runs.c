@@ -483,22 +483,24 @@ static bool may_choose_again(const struct waiting *waiting) {
         return waiting->runs->has_other_idle_pools && !has_idle(waiting->pool) && !waiting_run(waiting).pool[0];
 }
 
-static void turn(struct waiting *waiting) {
+/* Returns whether it waits no longer. */
+static bool turn(struct waiting *waiting) {
         const uint64_t waited_usec = loop_now_usec() - waiting->since_usec;
         struct proto_run run;
         int r;
 
         if ((!can_serve(waiting->pool) || may_choose_again(waiting)) && !choose_again(waiting))
-                return;
+                return true;
         if (!has_idle(waiting->pool))
-                return;
+                return false;
         r = hand_over(waiting->pool, waiting->client, &waiting->payload, &waiting->fds, waited_usec);
         if (r >= 0)
-                return;
+                return r == 0;
         run = waiting_run(waiting);
         leave(waiting);
         refuse_error(waiting->runs, waiting->client, &run, r);
         waiting_free(waiting);
+        return true;
 }
 
 /* Calls @visit for each that waits. It may end the one that it is called for. */
@@ -519,6 +521,25 @@ static uint64_t number_idle_pools(const struct runs *runs) {
         return number;
 }
 
+/* Is there a worker for one of those who wait, or a pool that they must leave? */
+static bool is_turn_due(const struct runs *runs) {
+        for (size_t i = 0; i < pools_count(runs->pools); i++)
+                if (has_idle(pools_at(runs->pools, i)) || !can_serve(pools_at(runs->pools, i)))
+                        return true;
+        return false;
+}
+
+static void take_turns(struct runs *runs) {
+        bool is_due = is_turn_due(runs);
+        struct waiting *waiting, *next;
+
+        for (waiting = TAILQ_FIRST(&runs->queue); waiting && is_due; waiting = next) {
+                next = TAILQ_NEXT(waiting, link);
+                if (turn(waiting))
+                        is_due = is_turn_due(runs);
+        }
+}
+
 /*
  * What was idle after the last turn fits none of those that waited then, and those that have come since have been told.
  * So they are not all compared with it again each time.
@@ -530,7 +551,7 @@ void runs_turn(struct runs *runs) {
         }
         pools_look_at_files(runs->pools);
         runs->has_other_idle_pools = number_idle_pools(runs) != runs->idle_pools;
-        for_each(runs, turn);
+        take_turns(runs);
         runs->idle_pools = number_idle_pools(runs);
 }
 

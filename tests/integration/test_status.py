@@ -208,6 +208,7 @@ def test_ps_obeys_no_command_line(poold, runs):
 
 @pytest.mark.parametrize("options, number", [
     ([], signal.SIGTERM), (["-s", "KILL"], signal.SIGKILL), (["-9"], signal.SIGKILL), (["--signal=sigusr1"], signal.SIGUSR1),
+    (["-s", "POLL"], signal.SIGPOLL), (["-s", "IO"], signal.SIGIO),
     (["--signal", "40", "--"], 40), (["-INT"], signal.SIGINT),
 ], ids=str)
 def test_kill(poold, runs, options, number):

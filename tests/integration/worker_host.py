@@ -132,6 +132,7 @@ class Worker:
             integers(list(fds)), u32(0), u32(0), integers([]), u32(umask), u32(nice), u32(0) * 3, struct.pack("<Q", 50000), u32(2001),
             struct.pack("<QQ", ignored, blocked),
             integers(limits() if rlimits is None else rlimits), integers([cpus]), integers([]), u32(os.getpid()), u32(os.geteuid()),
+            integers([]),
         ])
         self.assigned = time.monotonic_ns()
         send(self.control, ASSIGN, payload, [folder, claim, *fds.values(), connection.fileno()])
