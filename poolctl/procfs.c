@@ -42,17 +42,19 @@ uint64_t procfs_rss_kb(pid_t pid) {
 /* sysconf(3) may count those that we may run on. */
 static long count_cpus(void) {
         FILE *file = fopen("/sys/devices/system/cpu/online", "re");
-        unsigned first, last;
+        char line[4096] = "", *at = line; /* "0-3,8", for instance */
         long n = 0;
-        int r;
 
-        while (file && (r = fscanf(file, "%u-%u", &first, &last)) > 0) { /* "0-3,8", for instance */
-                n += r == 2 ? last - first + 1 : 1;
-                if (getc(file) != ',')
-                        break;
-        }
+        if (file && !fgets(line, sizeof(line), file))
+                line[0] = '\0';
         if (file)
                 fclose(file);
+        while (*at >= '0' && *at <= '9') {
+                const long first = strtol(at, &at, 10), last = *at == '-' ? strtol(at + 1, &at, 10) : first;
+
+                n += last - first + 1;
+                at += *at == ',';
+        }
         return n ? n : sysconf(_SC_NPROCESSORS_ONLN);
 }
 

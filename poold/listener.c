@@ -10,12 +10,17 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/fd.h"
 #include "lib/log.h"
 #include "lib/sock.h"
 #include "systemd.h"
+
+/* For a second in all. */
+#define LOCK_TRIES 100
+#define LOCK_PAUSE_NSEC 10000000
 
 struct listener {
         int fd;
@@ -49,6 +54,28 @@ static int take_lock(const char *path) {
                         return fd_steal(&fd);
                 }
         }
+}
+
+/* Does anybody listen at @path? */
+static bool is_served(const char *path) {
+        int fd = sock_connect(path);
+
+        fd_close(fd);
+        return fd >= 0 || fd == -EAGAIN;
+}
+
+/*
+ * Likewise, but has some patience if nobody listens at @path: where a poold was killed while it started a worker, that
+ * has its files, and so the lock, until its execve(2).
+ */
+static int take_lock_of(const char *lock_path, const char *path) {
+        int fd = take_lock(lock_path);
+
+        for (int n_tries = 0; fd == -EWOULDBLOCK && n_tries < LOCK_TRIES && !is_served(path); n_tries++) {
+                nanosleep(&(struct timespec){ .tv_nsec = LOCK_PAUSE_NSEC }, NULL);
+                fd = take_lock(lock_path);
+        }
+        return fd;
 }
 
 /* Is there a symlink at @place to @path? */
@@ -148,7 +175,7 @@ static int make_own(struct listener *listener, const char *path) {
         r = sock_make_folder(path);
         if (r < 0)
                 return r;
-        listener->lock = take_lock(listener->lock_path);
+        listener->lock = take_lock_of(listener->lock_path, path);
         if (listener->lock < 0)
                 return listener->lock;
         r = remove_dead_link(path);

@@ -1,11 +1,13 @@
 """poold itself: one per socket, an orderly end, many runs, and rest."""
 
 import concurrent.futures
+import fcntl
 import os
 import pathlib
 import re
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -273,3 +275,17 @@ def test_out_of_fds(poold):
     assert results == {(0, b"1\n", b"")}
     poold.wait_idle()
     harness.eventually("poold to close all it got", lambda: len(harness.fds_of(poold.pid)) == fds)
+
+
+def test_lock_that_its_holder_is_about_to_let_go(poold):
+    """As a worker does that a poold was starting when it was killed. One that is kept is somebody's."""
+    poold.socket.parent.mkdir(mode=0o700)
+    with open(f"{poold.socket}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(AssertionError, match="another poold has the lock of this socket"):
+            poold.launch()
+        letting_go = threading.Timer(0.2, lock.close)
+        letting_go.start()
+        poold.launch()
+        letting_go.join()
+    assert poold.wait_idle()
