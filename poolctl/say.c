@@ -4,24 +4,23 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 void say(const char *format, ...) {
-        FILE *file;
-        char *line = NULL;
-        size_t n_bytes = 0;
+        char *text = NULL;
         va_list arguments;
+        int n;
 
-        file = open_memstream(&line, &n_bytes);
-        if (!file)
-                return;
-        fputs("poolctl: ", file);
         va_start(arguments, format);
-        vfprintf(file, format, arguments);
+        n = vasprintf(&text, format, arguments);
         va_end(arguments);
-        putc('\n', file);
+        if (n < 0)
+                return;
         /* By one call: others may write to the same file. */
-        if (fclose(file) == 0 && write(STDERR_FILENO, line, n_bytes) < 0)
+        if (writev(STDERR_FILENO,
+                   (const struct iovec[]){ { (char *)"poolctl: ", 9 }, { text, (size_t)n }, { (char *)"\n", 1 } },
+                   3) < 0)
                 errno = 0; /* there is nobody to tell */
-        free(line);
+        free(text);
 }
