@@ -40,6 +40,14 @@ int fd_move_above(int fd, int min) {
         return moved < 0 ? -error : moved;
 }
 
+ssize_t fd_read_text(int folder, const char *path, char *ret_text, size_t n_text) {
+        _cleanup_fd_ int fd = openat(folder, path, O_RDONLY | O_CLOEXEC);
+        ssize_t n_bytes = fd < 0 ? -1 : read(fd, ret_text, n_text - 1);
+
+        ret_text[n_bytes < 0 ? 0 : n_bytes] = '\0';
+        return n_bytes < 0 ? -errno : n_bytes;
+}
+
 void fd_close_from(int first) {
         long end = sysconf(_SC_OPEN_MAX);
 

@@ -38,6 +38,12 @@ int fd_set_nonblock(int fd, bool on);
  */
 int fd_move_above(int fd, int min);
 
+/*
+ * Reads at most what fits from the file @path, which is as openat(2) has it, and ends it with a 0; "" if that fails.
+ * Returns the bytes, or negative errno.
+ */
+ssize_t fd_read_text(int folder, const char *path, char *ret_text, size_t n_text);
+
 /* Closes all from @first on. */
 void fd_close_from(int first);
 

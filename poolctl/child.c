@@ -2,33 +2,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "lib/end.h"
 #include "lib/fd.h"
-
-static int set_attributes(posix_spawnattr_t *attributes, bool is_detached) {
-        sigset_t all, none;
-        int r;
-
-        if (!is_detached)
-                return 0;
-        memset(&all, 0xff, sizeof(all)); /* sigfillset(3) leaves out the C library's own */
-        sigemptyset(&none);
-        r = posix_spawnattr_setsigdefault(attributes, &all);
-        if (r == 0)
-                r = posix_spawnattr_setsigmask(attributes, &none);
-        if (r == 0)
-                r = posix_spawnattr_setflags(attributes,
-                                             POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);
-        return -r;
-}
+#include "lib/spawning.h"
 
 static int set_actions(posix_spawn_file_actions_t *actions, const struct child_how *how) {
         int r = 0;
@@ -49,7 +31,7 @@ int child_start(const struct child_how *how, struct child *ret_child) {
 
         posix_spawn_file_actions_init(&actions);
         posix_spawnattr_init(&attributes);
-        r = set_attributes(&attributes, how->is_detached);
+        r = how->is_detached ? spawning_set_fresh(&attributes) : 0;
         if (r == 0)
                 r = set_actions(&actions, how);
         if (r == 0)
@@ -58,12 +40,9 @@ int child_start(const struct child_how *how, struct child *ret_child) {
         posix_spawn_file_actions_destroy(&actions);
         if (r < 0)
                 return r;
-        pidfd = fd_open_pid(pid); /* nobody but us reaps it, so the number is still its own */
-        if (pidfd < 0) {
-                kill(pid, SIGKILL);
-                waitpid(pid, NULL, 0);
+        pidfd = spawning_open(pid);
+        if (pidfd < 0)
                 return pidfd;
-        }
         *ret_child = (struct child){ pid, pidfd };
         return 0;
 }

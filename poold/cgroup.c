@@ -45,13 +45,9 @@ struct cgroups {
 
 /* Returns false if there is no such file, or too much in it. */
 static bool read_text(const char *path, char *ret_text, size_t n_text) {
-        _cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-        ssize_t n_bytes = fd < 0 ? -1 : read(fd, ret_text, n_text - 1);
+        const ssize_t n_bytes = fd_read_text(AT_FDCWD, path, ret_text, n_text);
 
-        if (n_bytes < 0 || (size_t)n_bytes == n_text - 1)
-                return false;
-        ret_text[n_bytes] = '\0';
-        return true;
+        return n_bytes >= 0 && (size_t)n_bytes < n_text - 1;
 }
 
 static bool is_one_of(const char *controllers, size_t n, const char *controller) {

@@ -39,15 +39,6 @@ struct groups {
 
 /* --- Files --- */
 
-/* Reads at most what fits, and ends it with a 0. Returns the bytes, or negative errno. */
-static ssize_t read_file(int folder, const char *path, char *ret_text, size_t n_text) {
-        _cleanup_fd_ int fd = openat(folder, path, O_RDONLY | O_CLOEXEC);
-        ssize_t n_bytes = fd < 0 ? -1 : read(fd, ret_text, n_text - 1);
-
-        ret_text[n_bytes < 0 ? 0 : n_bytes] = '\0';
-        return n_bytes < 0 ? -errno : n_bytes;
-}
-
 static int write_file(int folder, const char *path, const char *text) {
         _cleanup_fd_ int fd = openat(folder, path, O_WRONLY | O_CLOEXEC);
 
@@ -97,7 +88,7 @@ static void find_place(const char *root, struct place *ret_place) {
         const char *unified, *group;
 
         *ret_place = (struct place){ .base = -1 };
-        if (read_file(AT_FDCWD, "/proc/self/cgroup", text, sizeof(text)) < 0)
+        if (fd_read_text(AT_FDCWD, "/proc/self/cgroup", text, sizeof(text)) < 0)
                 return;
         group = find_own_group(text);
         if (!group)
@@ -133,7 +124,7 @@ static bool is_delegated(const struct place *place) {
 static bool has_memory(int base) {
         char text[256];
 
-        if (read_file(base, "cgroup.controllers", text, sizeof(text)) < 0)
+        if (fd_read_text(base, "cgroup.controllers", text, sizeof(text)) < 0)
                 return false;
         for (char *save, *word = strtok_r(text, " \n", &save); word; word = strtok_r(NULL, " \n", &save))
                 if (strcmp(word, "memory") == 0)
@@ -146,7 +137,7 @@ static bool is_ours_alone(int base) {
         char text[64], expected[16];
 
         snprintf(expected, sizeof(expected), "%d\n", getpid());
-        return read_file(base, "cgroup.procs", text, sizeof(text)) > 0 && strcmp(text, expected) == 0;
+        return fd_read_text(base, "cgroup.procs", text, sizeof(text)) > 0 && strcmp(text, expected) == 0;
 }
 
 /* Why there may be no groups, or NULL. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "demand.h"
+#include "usec.h"
 #include "warmup.h"
 
 #define SEC_USEC UINT64_C(1000000)
@@ -234,14 +235,6 @@ void pool_set_waiting(struct pool *pool, uint32_t n_waiting) {
 }
 
 /* --- What is due --- */
-
-static uint64_t earlier(uint64_t a_usec, uint64_t b_usec) {
-        return a_usec < b_usec ? a_usec : b_usec;
-}
-
-static uint64_t later(uint64_t a_usec, uint64_t b_usec) {
-        return a_usec > b_usec ? a_usec : b_usec;
-}
 
 static uint32_t count_spares(const struct pool *pool) {
         return pool->n_workers[POOL_IDLE] + pool->n_workers[POOL_STARTING];

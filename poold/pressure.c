@@ -100,15 +100,6 @@ void pressure_notice(struct pressure *pressure, uint64_t now_usec) {
                 note(pressure, now_usec);
 }
 
-/* Returns false if there is no such file. */
-static bool read_text(const char *path, char *ret_text, size_t n_text) {
-        _cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-        ssize_t n = fd < 0 ? -1 : read(fd, ret_text, n_text - 1);
-
-        ret_text[n > 0 ? n : 0] = '\0';
-        return n > 0;
-}
-
 /* The number behind @name in @text; @otherwise: it is not there. */
 static double find_number(const char *text, const char *name, double otherwise) {
         const char *at = strstr(text, name);
@@ -119,9 +110,9 @@ static double find_number(const char *text, const char *name, double otherwise) 
 static bool is_tight(const struct pressure *pressure) {
         char text[4096];
 
-        if (read_text(pressure->paths.psi, text, sizeof(text)))
+        if (fd_read_text(AT_FDCWD, pressure->paths.psi, text, sizeof(text)) > 0)
                 return find_number(text, "some avg10=", 0) >= PSI_TIGHT_PERCENT;
-        if (!read_text(pressure->paths.meminfo, text, sizeof(text)))
+        if (fd_read_text(AT_FDCWD, pressure->paths.meminfo, text, sizeof(text)) <= 0)
                 return false;
         return find_number(text, "MemAvailable:", INFINITY) <
                find_number(text, "MemTotal:", 0) * MEMINFO_TIGHT_PERCENT / 100;

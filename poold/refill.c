@@ -1,5 +1,7 @@
 #include "refill.h"
 
+#include "usec.h"
+
 #define MSEC_USEC UINT64_C(1000)
 #define NEVER UINT64_MAX
 
@@ -26,14 +28,6 @@ void refill_want(struct refill *refill, uint64_t now_usec) {
 
 void refill_done(struct refill *refill) {
         refill->wanted_usec = NEVER;
-}
-
-static uint64_t later(uint64_t a_usec, uint64_t b_usec) {
-        return a_usec > b_usec ? a_usec : b_usec;
-}
-
-static uint64_t earlier(uint64_t a_usec, uint64_t b_usec) {
-        return a_usec < b_usec ? a_usec : b_usec;
 }
 
 /* When a warm-up starts although no CPU is idle. */

@@ -2,29 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <spawn.h>
-#include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "keeper.h"
-#include "lib/fd.h"
-
-static int set_attributes(posix_spawnattr_t *attributes) {
-        sigset_t all, none;
-        int r;
-
-        memset(&all, 0xff, sizeof(all)); /* sigfillset(3) leaves out two of glibc's own, which it then ignores */
-        sigemptyset(&none);
-        r = posix_spawnattr_setsigdefault(attributes, &all);
-        if (r == 0)
-                r = posix_spawnattr_setsigmask(attributes, &none);
-        if (r == 0)
-                r = posix_spawnattr_setflags(attributes,
-                                             POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);
-        return -r;
-}
+#include "lib/spawning.h"
 
 static int set_actions(posix_spawn_file_actions_t *actions, int control, int group) {
         const int last = group < 0 ? KEEPER_FD_CONTROL : KEEPER_FD_GROUP;
@@ -53,7 +35,7 @@ int spawn(const char *program, char *const argv[], char *const envp[], int contr
 
         posix_spawn_file_actions_init(&actions);
         posix_spawnattr_init(&attributes);
-        r = set_attributes(&attributes);
+        r = spawning_set_fresh(&attributes);
         if (r == 0)
                 r = set_actions(&actions, control, group);
         if (r == 0)
@@ -63,12 +45,9 @@ int spawn(const char *program, char *const argv[], char *const envp[], int contr
         if (r < 0)
                 return r;
 
-        pidfd = fd_open_pid(pid); /* nobody but us reaps it, so the number is still its own */
-        if (pidfd < 0) {
-                kill(pid, SIGKILL);
-                waitpid(pid, NULL, 0);
+        pidfd = spawning_open(pid);
+        if (pidfd < 0)
                 return pidfd;
-        }
         *ret_pid = pid;
         *ret_pidfd = pidfd;
         return 0;

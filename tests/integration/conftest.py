@@ -20,14 +20,8 @@ def prefix():
 @pytest.fixture
 def poold(prefix, tmp_path):
     """A poold that is not started yet. After the test it is stopped, and nothing may be left of it."""
-    supervisor = harness.Poold(prefix, tmp_path)
-    try:
+    with harness.supervised(prefix, tmp_path) as supervisor:
         yield supervisor
-    finally:
-        try:
-            supervisor.stop()
-        finally:
-            supervisor.expect_nothing_left()
 
 
 @pytest.fixture

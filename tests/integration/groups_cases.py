@@ -63,14 +63,8 @@ def base(tmp_path):
 @pytest.fixture
 def poold(base, prefix, tmp_path):
     """As everywhere, but gone before its groups are."""
-    supervisor = harness.Poold(prefix, tmp_path)
-    try:
+    with harness.supervised(prefix, tmp_path) as supervisor:
         yield supervisor
-    finally:
-        try:
-            supervisor.stop()
-        finally:
-            supervisor.expect_nothing_left()
 
 
 def start(poold, base, ini=LIMITED):

@@ -122,6 +122,19 @@ def expect_no_children():
         raise AssertionError(f"left running: {left}") from None
 
 
+@contextlib.contextmanager
+def supervised(prefix, folder):
+    """A poold that is not started yet. In the end it is stopped, and nothing may be left of it."""
+    supervisor = Poold(prefix, folder)
+    try:
+        yield supervisor
+    finally:
+        try:
+            supervisor.stop()
+        finally:
+            supervisor.expect_nothing_left()
+
+
 class Poold:
     """One poold with a private home, runtime folder, configuration and log."""
 

@@ -49,6 +49,7 @@ SPINE = {  # module: what is directly below it; a module may include all that is
     "lib/proto": ["lib/wire"],
     "lib/fdset": ["lib/fd"],
     "lib/sock": ["lib/fd"],
+    "lib/spawning": ["lib/fd"],
     "lib/stages": ["lib/fd"],
     "lib/wire": [],
     "lib/fd": [],
