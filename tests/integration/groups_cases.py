@@ -102,12 +102,12 @@ def test_each_worker_has_its_own(poold, base):
 
 
 def test_a_run_that_takes_too_much_dies_alone(poold, base):
-    start(poold, base, LIMITED.replace("size = 1", "size = 2"))
+    start(poold, base, LIMITED.replace("size = 1", "size = 3"))
     before = poold.pid
     other, other_pid = waiting(poold)
     expect_oom(poold.run("-c", GRAB))
     poold.wait_log("killed for its memory, by the memory_max of pool")
-    poold.wait_idle(count=1)  # both would come only when a CPU is idle, and there is but one, which asks for them
+    poold.wait_idle(count=1)  # more would come only when a CPU is idle, and there is but one, which asks for them
     assert harness.alive(other_pid)
     expect_its_own_end(other)
     assert poold.pid == before and poold.process.poll() is None
