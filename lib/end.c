@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "signal_mask.h"
+
 #define CORE_DUMPED 0x80 /* WCOREFLAG, which not every C library tells; see WCOREDUMP() in wait(2) */
 
 int end_wait_status(const siginfo_t *info) {
@@ -19,18 +21,16 @@ int end_wait_status(const siginfo_t *info) {
 int end_like(int wait_status) {
         const struct rlimit no_core = { 0, 0 };
         const uintptr_t default_action[8] = { 0 };
-        uint64_t all_others;
         int signo;
 
         if (!WIFSIGNALED(wait_status))
                 return WEXITSTATUS(wait_status);
         signo = WTERMSIG(wait_status);
-        all_others = ~(UINT64_C(1) << (signo - 1));
         prctl(PR_SET_DUMPABLE, 0);
         setrlimit(RLIMIT_CORE, &no_core);
-        /* The raw calls: glibc hides the two signals that it uses itself from its own. */
+        /* The raw call, see signal_mask.h. */
         syscall(SYS_rt_sigaction, signo, default_action, NULL, sizeof(uint64_t));
         kill(getpid(), signo);
-        syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all_others, NULL, sizeof(all_others));
+        signal_mask_set(~(UINT64_C(1) << (signo - 1)));
         return 128 + signo;
 }

@@ -57,8 +57,9 @@
 #define PROTO_VERSION 1
 #define PROTO_HEADER_BYTES 16
 #define PROTO_REPLY_MS 1000
-#define PROTO_POOL_BYTES 65 /* a pool's name has 1 to 64 letters */
-#define PROTO_MAX_FDS 253   /* SCM_MAX_FD, see unix(7) */
+#define PROTO_POOL_BYTES 65     /* a pool's name has 1 to 64 letters */
+#define PROTO_CGROUP_BYTES 4096 /* RUN's `control_groups`, a line for each hierarchy, has fewer */
+#define PROTO_MAX_FDS 253       /* SCM_MAX_FD, see unix(7) */
 
 /* Who may send or receive a message; a bit mask, since a client's peer is first poold and then a worker. */
 enum proto_role {
@@ -206,6 +207,7 @@ enum {
         F(u64v, traits)          /* where it stands, as lib/traits.h has it */                                    \
         F(u32, pid)              /* its own, and its effective user id, as it sees them itself */                 \
         F(u32, uid)                                                                                               \
+        F(str, control_groups)   /* its /proc/self/cgroup; "" if that cannot be read, or is too long */           \
         F(u64v, stages)          /* the last: PROTO_N_STAGES of them if poold is to fill them in, else none */
 
 /* `reason` is "" if it would be served warm, by `pool`. Else all is as in REFUSED. */

@@ -36,12 +36,14 @@ static uint64_t namespace_number(int fd_folder, const char *path) {
 }
 
 static void collect_namespaces(int fd_folder, uint64_t *traits) {
-        if (fd_folder < 0 || geteuid() != 0)
+        if (fd_folder < 0)
+                return;
+        traits[TRAIT_CGROUP] = namespace_number(fd_folder, "../ns/cgroup");
+        if (geteuid() != 0)
                 return;
         traits[TRAIT_USER] = namespace_number(fd_folder, "../ns/user");
         traits[TRAIT_UTS] = namespace_number(fd_folder, "../ns/uts");
         traits[TRAIT_IPC] = namespace_number(fd_folder, "../ns/ipc");
-        traits[TRAIT_CGROUP] = namespace_number(fd_folder, "../ns/cgroup");
         traits[TRAIT_TIME] = namespace_number(fd_folder, "../ns/time");
 }
 

@@ -17,7 +17,8 @@
  *
  * No two mount namespaces share a mount's number. A user namespace that was made without privileges has nobody in it
  * who is the system's root, so "/" has another owner there. To make one that has, or any other namespace alone, takes
- * privileges: those are looked at only by root, since each costs two microseconds, and are 0 for others.
+ * privileges: those are looked at only by root, since each costs two microseconds, and are 0 for others. But for that
+ * of control groups: their names are compared (poold/cgroup.h), and mean something else in another one.
  *
  * For root the permitted capabilities are the bounding set, too (capabilities(7)). For others that set, which only
  * limits the setuid programs that a script starts, is not looked at. CAP_WAKE_ALARM is left out of all of them:

@@ -14,17 +14,13 @@
 
 #include "lib/fd.h"
 #include "lib/oom_score.h"
+#include "lib/signal_mask.h"
 #include "lib/stages.h"
 
 #define MAX_PROBED_FDS (1 << 20)
 #define MORE_BYTES 4096 /* of a run than its arguments and environment, unless it has many files */
 
-/* The raw calls: C libraries hide the signals that they use themselves. */
-static void swap_signal_mask(uint64_t mask, uint64_t *ret_old) {
-        syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, ret_old, sizeof(mask));
-}
-
-/* The disposition is the first word of what the kernel returns, and all that survives execve(2). */
+/* The raw call, see lib/signal_mask.h. The disposition is the first word of what the kernel returns, and all that survives execve(2). */
 static uint64_t find_ignored_signals(void) {
         uint64_t ignored = 0;
 
@@ -121,11 +117,19 @@ static int probe_fds(struct context *context, struct miss *ret_miss) {
         return 0;
 }
 
+static void find_control_groups(int folder_fd, char ret_text[PROTO_CGROUP_BYTES]) {
+        ssize_t n_bytes = fd_read_text(folder_fd, "../cgroup", ret_text, PROTO_CGROUP_BYTES);
+
+        if (n_bytes == PROTO_CGROUP_BYTES - 1)
+                ret_text[0] = '\0';
+}
+
 /* Must come before any fd is opened: those that are open now came through execve(2). */
 static int find_fds(struct context *context, struct miss *ret_miss) {
         _cleanup_fd_ int folder_fd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
         traits_collect(folder_fd, context->traits);
+        find_control_groups(folder_fd, context->control_groups);
         if (folder_fd < 0)
                 return probe_fds(context, ret_miss);
         return add_listed_fds(context, folder_fd, ret_miss);
@@ -173,7 +177,7 @@ int context_collect(struct context *ret_context, struct miss *ret_miss) {
         context->terminal = PROTO_TERMINAL_NONE;
         memset(context->is_terminal, 0, sizeof(context->is_terminal));
         context->cwd_fd = -1;
-        swap_signal_mask(UINT64_MAX, &context->blocked_signals);
+        context->blocked_signals = signal_mask_set(SIGNAL_MASK_ALL);
         context->ignored_signals = find_ignored_signals();
         for (int resource = 0; resource < (int)RLIM_NLIMITS; resource++)
                 getrlimit(resource, &context->limits[resource]);
@@ -247,6 +251,7 @@ void context_put_run(const struct context *context, const char *pool, const stru
                 .blocked_signals = context->blocked_signals,
                 .pid = context->pid,
                 .uid = context->uid,
+                .control_groups = context->control_groups,
                 .stages = { .count = stages_are_noted() ? PROTO_N_STAGES : 0, .data = stages },
         };
 
@@ -263,12 +268,10 @@ void context_put_run(const struct context *context, const char *pool, const stru
 }
 
 void context_restore_signals(const struct context *context, uint64_t signals) {
-        uint64_t blocked;
-
         for (int signo = 1; signo <= CONTEXT_N_SIGNALS; signo++)
                 if (signals & UINT64_C(1) << (signo - 1))
                         kill(getpid(), signo);
-        swap_signal_mask(context->blocked_signals, &blocked);
+        signal_mask_set(context->blocked_signals);
 }
 
 void context_release(struct context *context) {

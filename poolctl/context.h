@@ -35,6 +35,7 @@ struct context {
         uint64_t blocked_signals;
         struct rlimit limits[RLIM_NLIMITS];
         uint64_t traits[N_TRAITS];
+        char control_groups[PROTO_CGROUP_BYTES];
         uint32_t pid, uid;
         bool leads_group;
         uint32_t n_affinity;

@@ -4,13 +4,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "lib/signal_mask.h"
+
 void process_signal(const struct process *process, int signo) {
         syscall(SYS_pidfd_send_signal, process->pidfd, signo, NULL, 0);
-}
-
-/* The raw call: sigprocmask(3) leaves out the signals that glibc uses. */
-static void set_blocked_signals(uint64_t mask) {
-        syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
 }
 
 bool process_stop_self(int signo) {
@@ -20,7 +17,7 @@ bool process_stop_self(int signo) {
         /* We may have inherited that it is ignored, which the script may have changed for itself. */
         syscall(SYS_rt_sigaction, signo, default_action, NULL, sizeof(uint64_t));
         kill(getpid(), signo);
-        set_blocked_signals(~(UINT64_C(1) << (signo - 1)));
-        set_blocked_signals(UINT64_MAX);
+        signal_mask_set(~(UINT64_C(1) << (signo - 1)));
+        signal_mask_set(SIGNAL_MASK_ALL);
         return sigpending(&pending) == 0 && sigismember(&pending, SIGCONT) == 1;
 }

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "lib/fd.h"
+#include "lib/proto.h"
 
-#define TEXT_BYTES 4096                    /* of /proc/PID/cgroup: a line for each hierarchy */
 #define N_KNOWN 16                         /* groups whose verdict is kept */
 #define STALE_USEC (5 * UINT64_C(1000000)) /* limits may be set at any time */
 #define NO_LIMIT UINT64_MAX
@@ -38,7 +38,7 @@ struct known {
 
 struct cgroups {
         const char *root;
-        char ours[TEXT_BYTES]; /* "" if it cannot be known: nothing is compared then */
+        char ours[PROTO_CGROUP_BYTES]; /* "" if it cannot be known: nothing is compared then */
         struct known known[N_KNOWN];
         size_t next; /* that is given up for a new one */
 };
@@ -184,14 +184,12 @@ static const struct known *look_at(struct cgroups *cgroups, const char *text, ui
         return known;
 }
 
-int cgroups_check(struct cgroups *cgroups, pid_t pid, uint64_t now_usec, struct decline *why) {
-        char path[32], text[TEXT_BYTES];
+int cgroups_check(struct cgroups *cgroups, const char *theirs, uint64_t now_usec, struct decline *why) {
         const struct known *known;
 
-        snprintf(path, sizeof(path), "/proc/%d/cgroup", pid);
-        if (!cgroups->ours[0] || !read_text(path, text, sizeof(text)) || strcmp(text, cgroups->ours) == 0)
+        if (!cgroups->ours[0] || !theirs[0] || strcmp(theirs, cgroups->ours) == 0)
                 return 0;
-        known = look_at(cgroups, text, now_usec);
+        known = look_at(cgroups, theirs, now_usec);
         if (known && known->declined)
                 *why = known->why;
         return known && known->declined ? DECLINED : 0;

@@ -5,12 +5,11 @@
  * have held must not get around them, so it is a miss. Limits that the workers have and the client has not are poold's
  * own, see poold.service. Weights, limits on tasks and on I/O are not looked at.
  *
- * Both versions of control groups are known, see cgroups(7). A client of the same group is told from others by one
- * short file of /proc. Other groups are looked at once in some seconds.
+ * Both versions of control groups are known, see cgroups(7). A client tells its groups itself: for another process the
+ * kernel must look more of it up. Other groups than ours are looked at once in some seconds.
  */
 
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "decline.h"
 
@@ -24,10 +23,11 @@ struct cgroups *cgroups_new(const char *root);
 /* Returns NULL. @cgroups may be NULL. */
 struct cgroups *cgroups_free(struct cgroups *cgroups);
 
-/* Of the process @pid. 0: none of its limits is missed; DECLINED ("cgroup") and @why. */
-int cgroups_check(struct cgroups *cgroups, pid_t pid, uint64_t now_usec, struct decline *why);
-
 /*
- * The same of what /proc/PID/cgroup says, @theirs, if the workers' says @ours. It reads the limits each time.
+ * Of a process whose /proc/PID/cgroup says @theirs; "": nothing is known of it. 0: none of its limits is missed;
+ * DECLINED ("cgroup") and @why.
  */
+int cgroups_check(struct cgroups *cgroups, const char *theirs, uint64_t now_usec, struct decline *why);
+
+/* The same if the workers' says @ours. It reads the limits each time. */
 int cgroups_compare(const char *root, const char *ours, const char *theirs, struct decline *why);

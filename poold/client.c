@@ -22,11 +22,9 @@ struct client *client_new(struct loop *loop, int fd, uint64_t deadline_usec, con
         client->events = events;
         client->data = data;
         client->accepted_usec = loop_now_usec();
+        client->deadline_usec = deadline_usec;
         client->channel = channel_new(fd, PROTO_SERVER, PROTO_CLIENT);
-        if (client->channel)
-                client->source = loop_add_fd(loop, fd, LOOP_READ, on_socket, client);
-        client->deadline = loop_add_timer(loop, on_deadline, client);
-        if (!client->source || !client->deadline || loop_set_deadline(client->deadline, deadline_usec) < 0) {
+        if (!client->channel) {
                 client_free(client);
                 return NULL;
         }
@@ -77,17 +75,30 @@ static void read_request(struct client *client) {
         client->events->closed(client, client->data);
 }
 
+static unsigned wanted_events(const struct client *client) {
+        return LOOP_READ | (channel_is_flushing(client->channel) ? LOOP_WRITE : 0U);
+}
+
+static int listen_to(struct client *client) {
+        client->source =
+                loop_add_fd(client->loop, channel_fd(client->channel), wanted_events(client), on_socket, client);
+        client->deadline = loop_add_timer(client->loop, on_deadline, client);
+        if (!client->source || !client->deadline)
+                return -ENOMEM;
+        return loop_set_deadline(client->deadline, client->deadline_usec);
+}
+
 void client_start(struct client *client) {
         read_request(client);
+        if (client->channel && listen_to(client) < 0)
+                client->events->closed(client, client->data);
 }
 
 static void update(struct client *client) {
-        unsigned events = LOOP_READ | (channel_is_flushing(client->channel) ? LOOP_WRITE : 0U);
-
         if (client->finishing && !channel_is_flushing(client->channel))
                 client->events->closed(client, client->data);
-        else
-                loop_set_events(client->source, events);
+        else if (client->source)
+                loop_set_events(client->source, wanted_events(client));
 }
 
 static void on_socket(void *data, unsigned events) {
@@ -117,12 +128,14 @@ void client_send(struct client *client, enum proto_type type, const struct wire_
 
         if (r < 0)
                 log_debug("client: cannot send %s: %s", proto_type_name(type), strerror(-r));
-        else if (r == CHANNEL_AGAIN)
-                loop_set_events(client->source, LOOP_READ | LOOP_WRITE);
+        else if (r == CHANNEL_AGAIN && client->source)
+                loop_set_events(client->source, wanted_events(client));
 }
 
 void client_hold(struct client *client) {
-        loop_set_deadline(client->deadline, LOOP_NEVER);
+        client->deadline_usec = LOOP_NEVER;
+        if (client->deadline)
+                loop_set_deadline(client->deadline, LOOP_NEVER);
 }
 
 void client_close(struct client *client) {

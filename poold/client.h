@@ -36,7 +36,7 @@ struct client {
         struct channel *channel;
         struct loop_source *source, *deadline;
         struct sock_peer peer; /* who it is; the server's to set */
-        uint64_t accepted_usec;
+        uint64_t accepted_usec, deadline_usec;
         uint64_t received_usec;    /* its run; 0 unless it wants to know when, runs.c's to set */
         bool requested;            /* its request has come; it has nothing more to say */
         struct waiting *waiting;   /* what it waits for; runs.c's to set */
@@ -50,7 +50,10 @@ struct client *client_new(struct loop *loop, int fd, uint64_t deadline_usec, con
                           void *data);
 void client_free(struct client *client);
 
-/* Reads what is there already, instead of waiting for the loop to say so. May call back, and free the client. */
+/*
+ * Reads what is there already, and has the loop tell of more only if that is not all: most requests are served at once.
+ * May call back, and free the client.
+ */
 void client_start(struct client *client);
 
 /*

@@ -1,9 +1,10 @@
 #pragma once
 
-#include <signal.h>
-
-/* From poold: its value (sigqueue(3)) is the signal that the worker's process group gets. One that is queued. */
-#define KEEPER_SIGNAL SIGRTMIN
+/*
+ * From poold: its value (sigqueue(3)) is the signal that the worker's process group gets. One that is queued; which
+ * SIGRTMIN is depends on the C library, and the keeper may have another one.
+ */
+#define KEEPER_SIGNAL 40
 
 /* The fds that poold-keeper starts a worker with, beside the standard ones. */
 enum {

@@ -42,6 +42,7 @@
 #include "lib/end.h"
 #include "lib/fd.h"
 #include "lib/log.h"
+#include "lib/signal_mask.h"
 #include "patience.h"
 
 #define KILL_AFTER_MS 2000
@@ -108,16 +109,13 @@ static void tell_missing(const char *path) {
 }
 
 __attribute__((noreturn)) static void become_worker(const struct gifts *gifts, pid_t keeper, char **argv) {
-        sigset_t none;
-
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* how the keeper ends is how the worker has ended */
         if (getppid() != keeper)
                 _exit(127);
         place(gifts->client, KEEPER_FD_CLIENT);
         place(gifts->master, KEEPER_FD_MASTER);
         place(gifts->slave, KEEPER_FD_SLAVE);
-        sigemptyset(&none);
-        sigprocmask(SIG_SETMASK, &none, NULL);
+        signal_mask_set(0);
         patience_set(true, getpriority(PRIO_PROCESS, 0));
         execv(argv[1], argv + 2);
         /* When it is there again, poold tries at once. */
@@ -137,10 +135,9 @@ static int open_client(struct keeper *keeper, struct gifts *gifts) {
 }
 
 static int open_signals(struct keeper *keeper) {
-        sigset_t all, ours;
+        sigset_t ours;
 
-        sigfillset(&all);
-        sigprocmask(SIG_SETMASK, &all, NULL);
+        signal_mask_set(SIGNAL_MASK_ALL);
         sigemptyset(&ours);
         sigaddset(&ours, SIGCHLD);
         sigaddset(&ours, SIGHUP);
@@ -237,7 +234,7 @@ static int start(struct keeper *keeper, char **argv) {
         if (r < 0)
                 return r;
         /* Nobody else may keep open what the others wait for the end of. */
-        close_range(KEEPER_FD_CONTROL, KEEPER_FDS_END - 1, 0);
+        syscall(SYS_close_range, KEEPER_FD_CONTROL, KEEPER_FDS_END - 1, 0);
         fd_close(gifts.client);
         return 0;
 }

@@ -264,27 +264,32 @@ static bool end_superseded(struct pools *pools) {
         return any;
 }
 
-/* Lets a pool start as many workers as may be starting beside those that are. Returns when it is to go on. */
-static uint64_t take_turn(struct pools *pools, size_t at, struct pool_machine *machine, uint32_t max_starting) {
-        const uint32_t n_starting = pools_count_workers(pools, POOL_STARTING);
-        const uint32_t n_spawns = n_starting < max_starting ? max_starting - n_starting : 0;
-        const uint64_t next_usec = live_pool_turn(pools->slots[at].pool, machine, n_spawns);
+/*
+ * Lets a pool start as many workers as may be starting beside those that are, @n_starting in all pools. Returns when it
+ * is to go on.
+ */
+static uint64_t take_turn(struct pools *pools, size_t at, struct pool_machine *machine, uint32_t max_starting,
+                          uint32_t *n_starting) {
+        struct live_pool *pool = pools->slots[at].pool;
+        const uint32_t n_before = pool_count(live_pool_policy(pool), POOL_STARTING);
+        const uint64_t next_usec =
+                live_pool_turn(pool, machine, *n_starting < max_starting ? max_starting - *n_starting : 0);
+        const uint32_t n_after = pool_count(live_pool_policy(pool), POOL_STARTING);
 
-        if (pools_count_workers(pools, POOL_STARTING) > n_starting)
+        if (n_after > n_before)
                 pools->first_turn = at + 1;
+        *n_starting += n_after - n_before;
         return next_usec;
 }
 
 /* Those that have nothing get one first, so that none waits for another that takes long. */
-static void fill_empty(struct pools *pools, size_t first, struct pool_machine *machine) {
-        for (size_t i = 0; i < pools->n_slots; i++) {
+static void fill_empty(struct pools *pools, size_t first, struct pool_machine *machine, uint32_t *n_starting) {
+        for (size_t i = 0; i < pools->n_slots && *n_starting < pools->config->max_starting; i++) {
                 const size_t at = (first + i) % pools->n_slots;
                 const struct pool *policy = live_pool_policy(pools->slots[at].pool);
-                const uint32_t n_starting = pools_count_workers(pools, POOL_STARTING);
 
-                if (!pool_count(policy, POOL_IDLE) && !pool_count(policy, POOL_STARTING) &&
-                    n_starting < pools->config->max_starting)
-                        take_turn(pools, at, machine, n_starting + 1);
+                if (!pool_count(policy, POOL_IDLE) && !pool_count(policy, POOL_STARTING))
+                        take_turn(pools, at, machine, *n_starting + 1, n_starting);
         }
 }
 
@@ -292,15 +297,17 @@ void pools_turn(struct pools *pools) {
         struct pool_machine *machine =
                 machine_look(pools->machine, pools_count_workers(pools, POOL_BUSY), loop_now_usec());
         const size_t first = pools->first_turn; /* in turn, so that none that is always short starves the others */
+        uint32_t n_starting;
         uint64_t next_usec;
 
         sweep(pools);
         /* Runs may wait for one of them: it stays until they have had another turn. */
         next_usec = end_superseded(pools) ? 0 : LOOP_NEVER;
-        fill_empty(pools, first, machine);
+        n_starting = pools_count_workers(pools, POOL_STARTING);
+        fill_empty(pools, first, machine, &n_starting);
         for (size_t i = 0; i < pools->n_slots; i++) {
-                const uint64_t pool_usec =
-                        take_turn(pools, (first + i) % pools->n_slots, machine, pools->config->max_starting);
+                const uint64_t pool_usec = take_turn(pools, (first + i) % pools->n_slots, machine,
+                                                     pools->config->max_starting, &n_starting);
 
                 next_usec = pool_usec < next_usec ? pool_usec : next_usec;
         }

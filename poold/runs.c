@@ -165,7 +165,7 @@ static int choose(const struct runs *runs, const struct client *client, const st
         r = identity_check(runs->identity, channel_fd(client->channel), &client->peer, run, ret_miss);
 
         if (r == 0)
-                r = cgroups_check(runs->cgroups, client->peer.pid, loop_now_usec(), ret_miss);
+                r = cgroups_check(runs->cgroups, run->control_groups, loop_now_usec(), ret_miss);
         if (r == 0)
                 return choose_pool(runs, run, ret_pool, ret_miss);
         *ret_pool = pools_at(runs->pools, 0);
@@ -370,6 +370,7 @@ static bool is_sound(const struct proto_run *run, size_t n_fds) {
             (size_t)run->fd_numbers.count + n_terminals + PROTO_RUN_FD_FIRST != n_fds ||
             (run->stages.count && run->stages.count != PROTO_N_STAGES) || run->limits.count != 2 * RLIM_NLIMITS ||
             run->nice < 1 || run->nice > 40 || run->priority > 99 || run->io_priority > UINT16_MAX ||
+            strlen(run->control_groups) >= PROTO_CGROUP_BYTES ||
             (uint64_t)run->argv.count + run->env.count > MAX_STRINGS)
                 return false;
         for (uint32_t i = 1; i < run->fd_numbers.count; i++)

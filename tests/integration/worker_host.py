@@ -131,7 +131,7 @@ class Worker:
             string(""), strings(argv), strings([f"{name}={value}" for name, value in env.items()]),
             integers(list(fds)), u32(0), u32(0), integers([]), u32(umask), u32(nice), u32(0) * 3, struct.pack("<Q", 50000), u32(2001),
             struct.pack("<QQ", ignored, blocked),
-            integers(limits() if rlimits is None else rlimits), integers([cpus]), integers([]), u32(os.getpid()), u32(os.geteuid()),
+            integers(limits() if rlimits is None else rlimits), integers([cpus]), integers([]), u32(os.getpid()), u32(os.geteuid()), string(""),
             integers([]),
         ])
         self.assigned = time.monotonic_ns()

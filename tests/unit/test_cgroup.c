@@ -2,11 +2,13 @@
 
 #include "unit.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/fd.h"
 #include "poold/cgroup.h"
 
 static char root[] = "/tmp/poold-cgroup-XXXXXX";
@@ -127,12 +129,31 @@ static void test_old_hierarchies(void **state) {
 
 static void test_our_own_group(void **state) {
         struct cgroups *cgroups = cgroups_new(root);
+        char ours[4096];
         struct decline why;
 
         (void)state;
         assert_non_null(cgroups);
-        assert_int_equal(cgroups_check(cgroups, getpid(), 1, &why), 0);
-        assert_int_equal(cgroups_check(cgroups, 0, 1, &why), 0); /* gone */
+        assert_true(fd_read_text(AT_FDCWD, "/proc/self/cgroup", ours, sizeof(ours)) > 0);
+        assert_int_equal(cgroups_check(cgroups, ours, 1, &why), 0);
+        assert_int_equal(cgroups_check(cgroups, "", 1, &why), 0); /* not known */
+        assert_null(cgroups_free(cgroups));
+}
+
+/* What is known of a group is looked at again after 5 s. */
+static void test_limits_change(void **state) {
+        static const char theirs[] = "0::/a/group/that/nobody/has\n";
+        struct cgroups *cgroups = cgroups_new(root);
+        struct decline why = { .reason = "" };
+
+        (void)state;
+        assert_non_null(cgroups);
+        put("a/group/that/memory.max", "1\n");
+        assert_int_equal(cgroups_check(cgroups, theirs, 1, &why), DECLINED);
+        assert_string_equal(why.reason, "cgroup");
+        put("a/group/that/memory.max", "max\n");
+        assert_int_equal(cgroups_check(cgroups, theirs, 4999999, &why), DECLINED);
+        assert_int_equal(cgroups_check(cgroups, theirs, 5000001, &why), 0);
         assert_null(cgroups_free(cgroups));
 }
 
@@ -141,7 +162,7 @@ static void test_our_own_group(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_no_limits),       TEST(test_limits),        TEST(test_shared_limits),
-                TEST(test_old_hierarchies), TEST(test_our_own_group),
+                TEST(test_old_hierarchies), TEST(test_our_own_group), TEST(test_limits_change),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
