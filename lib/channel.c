@@ -97,6 +97,14 @@ static int peek_header(const struct channel *channel, struct proto_header *ret_h
         return proto_header_read(channel->in + channel->n_taken, channel->peers, channel->self, ret_header);
 }
 
+void channel_trim(struct channel *channel) {
+        if (channel->n_in != channel->n_taken)
+                return;
+        free(channel->in);
+        channel->in = NULL;
+        channel->n_in = channel->n_taken = channel->n_allocated = 0;
+}
+
 /* Drops what was handed out and makes room for the rest of the next message, or for a usual one. */
 static int make_room(struct channel *channel) {
         struct proto_header header;
@@ -110,12 +118,8 @@ static int make_room(struct channel *channel) {
                 memmove(channel->in, channel->in + channel->n_taken, channel->n_in);
                 channel->n_taken = 0;
         }
-        if (channel->n_in == 0 &&
-            channel->n_allocated > read_bytes) { /* one large message need not be followed by more */
-                free(channel->in);
-                channel->in = NULL;
-                channel->n_allocated = 0;
-        }
+        if (channel->n_allocated > read_bytes) /* one large message need not be followed by more */
+                channel_trim(channel);
         r = peek_header(channel, &header);
         if (r < 0)
                 return r;
@@ -192,8 +196,12 @@ int channel_read(struct channel *channel) {
         do
                 n_read = recvmsg(channel->fd, &header, MSG_CMSG_CLOEXEC);
         while (n_read < 0 && errno == EINTR);
+        if (n_read < 0 && errno == EAGAIN) {
+                channel_trim(channel);
+                return CHANNEL_AGAIN;
+        }
         if (n_read < 0)
-                return errno == EAGAIN ? CHANNEL_AGAIN : -errno;
+                return -errno;
 
         r = take_fds(&header, &channel->in_fds);
         if (r < 0)

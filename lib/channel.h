@@ -54,6 +54,9 @@ int channel_release(struct channel *channel);
  */
 int channel_read(struct channel *channel);
 
+/* Frees what was read, if all of it was handed out. Messages that were received before are no longer valid. */
+void channel_trim(struct channel *channel);
+
 /*
  * Takes the next whole message out of what was read. Returns 0 and *ret_message, which the caller owns, or
  * CHANNEL_AGAIN (read more), or negative errno. Without a message, *ret_message only has no fds.

@@ -59,6 +59,8 @@ static void read_request(struct client *client) {
                 client->requested = true;
                 client->events->request(client, &message, client->data);
                 message_fini(&message);
+                if (client->channel)
+                        channel_trim(client->channel);
                 return;
         }
         if (r == -EPROTONOSUPPORT) {

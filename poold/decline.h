@@ -11,6 +11,6 @@ struct decline {
         char detail[512];   /* for a person */
 };
 
-/* Fills in @decline and returns DECLINED. */
+/* Fills in @decline, unless that is NULL: nobody wants to know. Returns DECLINED. */
 int decline(struct decline *decline, const char *reason, const char *format, ...)
         __attribute__((format(printf, 3, 4)));

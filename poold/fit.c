@@ -196,8 +196,11 @@ static const char *activated_by(const struct proto_run *run) {
         const char *variable = run->env.data, *found = NULL;
 
         for (uint32_t i = 0; i < run->env.count; i++, variable = wire_strv_next(variable)) {
-                const char *value = strchrnul(variable, '=');
+                const char *value;
 
+                if (variable[0] != 'V' && variable[0] != 'C')
+                        continue;
+                value = strchrnul(variable, '=');
                 if (!value[0] || !value[1])
                         continue;
                 if (matches(variable, "VIRTUAL_ENV"))
@@ -208,25 +211,34 @@ static const char *activated_by(const struct proto_run *run) {
         return found;
 }
 
-bool fit_has_interpreter(const struct fit *fit, const struct proto_run *run) {
-        const char *folder;
+int fit_run_init(struct fit_run *ret_candidate, const struct proto_run *run) {
+        ret_candidate->run = run;
+        ret_candidate->activated = activated_by(run);
+        ret_candidate->argv = wire_strv_to_array(&run->argv, 0);
+        return ret_candidate->argv ? 0 : -ENOMEM;
+}
 
+void fit_run_fini(struct fit_run *candidate) {
+        free(candidate->argv);
+}
+
+static bool has_interpreter(const struct fit *fit, const struct proto_run *run, const char *activated) {
         if (run->pool[0])
                 return true;
-        folder = activated_by(run);
-        return folder ? interpreter_is_of(fit->settings.interpreter, folder) : fit->settings.is_default;
+        return activated ? interpreter_is_of(fit->settings.interpreter, activated) : fit->settings.is_default;
+}
+
+bool fit_has_interpreter(const struct fit *fit, const struct proto_run *run) {
+        return has_interpreter(fit, run, activated_by(run));
 }
 
 /* The first that is looked at: this miss counts only where all pools have it. */
-static int check_interpreter(const struct fit *fit, const struct proto_run *run, struct decline *ret_miss) {
-        const char *folder;
-
-        if (fit_has_interpreter(fit, run))
+static int check_interpreter(const struct fit *fit, const struct fit_run *candidate, struct decline *ret_miss) {
+        if (has_interpreter(fit, candidate->run, candidate->activated))
                 return 0;
-        folder = activated_by(run);
-        if (folder)
+        if (candidate->activated)
                 return decline(ret_miss, "interpreter", "%.150s is activated, and no pool has its interpreter",
-                               folder);
+                               candidate->activated);
         return decline(ret_miss, "interpreter", "all pools are for environments, and none is activated");
 }
 
@@ -258,21 +270,17 @@ static int check_environment(const struct fit *fit, const struct proto_run *run,
         return 0;
 }
 
-static int check_arguments(const struct fit *fit, const struct proto_run *run, struct decline *ret_miss) {
-        char **argv = wire_strv_to_array(&run->argv, 0);
+static int check_arguments(const struct fit *fit, const struct fit_run *candidate, struct decline *ret_miss) {
+        const int argc = (int)candidate->run->argv.count;
         struct pyargs args;
-        int r = 0;
 
-        if (!argv)
-                return -ENOMEM;
-        if (pyargs_parse(argv, (int)run->argv.count, &args) == PYARGS_UNSUPPORTED)
-                r = decline(ret_miss, "options", "no warm worker can have the option %.100s", args.unsupported);
-        else if (!pyargs_same_start(argv, (int)run->argv.count, fit->settings.options, fit->n_options))
-                r = decline(ret_miss, "options",
-                            "the options that act at the interpreter's start are not the pool's%s",
-                            fit->n_options ? "" : ", which has none");
-        free(argv);
-        return r;
+        if (pyargs_parse(candidate->argv, argc, &args) == PYARGS_UNSUPPORTED)
+                return decline(ret_miss, "options", "no warm worker can have the option %.100s", args.unsupported);
+        if (!pyargs_same_start(candidate->argv, argc, fit->settings.options, fit->n_options))
+                return decline(ret_miss, "options",
+                               "the options that act at the interpreter's start are not the pool's%s",
+                               fit->n_options ? "" : ", which has none");
+        return 0;
 }
 
 /* The CPU time of the preload would count, and there is no giving it back. */
@@ -298,12 +306,12 @@ static int check_process(const struct fit *fit, const struct proto_run *run, str
         return 0;
 }
 
-int fit_check(const struct fit *fit, const struct proto_run *run, struct decline *ret_miss) {
-        int r = check_interpreter(fit, run, ret_miss);
+int fit_check(const struct fit *fit, const struct fit_run *candidate, struct decline *ret_miss) {
+        int r = check_interpreter(fit, candidate, ret_miss);
 
         if (r == 0)
-                r = check_arguments(fit, run, ret_miss);
+                r = check_arguments(fit, candidate, ret_miss);
         if (r == 0)
-                r = check_process(fit, run, ret_miss);
-        return r ? r : check_environment(fit, run, ret_miss);
+                r = check_process(fit, candidate->run, ret_miss);
+        return r ? r : check_environment(fit, candidate->run, ret_miss);
 }

@@ -31,5 +31,17 @@ struct fit *fit_free(struct fit *fit);
  */
 bool fit_has_interpreter(const struct fit *fit, const struct proto_run *run);
 
-/* Compares. Returns 0: fits; DECLINED and *ret_miss; or -ENOMEM. */
-int fit_check(const struct fit *fit, const struct proto_run *run, struct decline *ret_miss);
+/* A run that is compared with several pools, and what is the same for all of them. */
+struct fit_run {
+        const struct proto_run *run; /* borrowed */
+        const char *activated; /* the folder of the environment that the client has activated, or NULL; its own */
+        char **argv;
+};
+
+/* Returns 0 or -ENOMEM. */
+int fit_run_init(struct fit_run *ret_candidate, const struct proto_run *run);
+void fit_run_fini(struct fit_run *candidate);
+#define _cleanup_fit_run_ __attribute__((cleanup(fit_run_fini)))
+
+/* Compares. Returns 0: fits; or DECLINED and *ret_miss, which may be NULL. */
+int fit_check(const struct fit *fit, const struct fit_run *candidate, struct decline *ret_miss);

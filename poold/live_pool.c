@@ -503,8 +503,8 @@ bool live_pool_has_interpreter(const struct live_pool *pool, const struct proto_
         return fit_has_interpreter(pool->fit, run);
 }
 
-int live_pool_check(const struct live_pool *pool, const struct proto_run *run, struct decline *ret_miss) {
-        return fit_check(pool->fit, run, ret_miss);
+int live_pool_check(const struct live_pool *pool, const struct fit_run *candidate, struct decline *ret_miss) {
+        return fit_check(pool->fit, candidate, ret_miss);
 }
 
 /* Why a pool that fits has no worker. */

@@ -60,7 +60,7 @@ uint64_t live_pool_turn(struct live_pool *pool, struct pool_machine *machine, ui
 bool live_pool_has_interpreter(const struct live_pool *pool, const struct proto_run *run);
 
 /* As fit_check(). */
-int live_pool_check(const struct live_pool *pool, const struct proto_run *run, struct decline *ret_miss);
+int live_pool_check(const struct live_pool *pool, const struct fit_run *candidate, struct decline *ret_miss);
 
 /* Would live_pool_assign() find a worker now? Returns 0, or POOL_EMPTY and why. */
 int live_pool_check_idle(const struct live_pool *pool, struct decline *ret_miss);

@@ -22,6 +22,7 @@ struct waiting {
         struct runs *runs;
         struct client *client;
         struct live_pool *pool;
+        bool fits_others;           /* another pool than that, too */
         struct wire_writer payload; /* RUN's */
         struct fdset fds;
         uint64_t since_usec;
@@ -35,6 +36,7 @@ struct runs {
         struct identity *identity;
         struct cgroups *cgroups;
         struct waiting_list queue;
+        size_t n_fitting_others;   /* of those who wait */
         uint64_t idle_pools;       /* a number for those that had idle workers after the last turn */
         bool has_other_idle_pools; /* this turn began with others */
         bool draining;
@@ -122,38 +124,59 @@ static bool stands_in_for(const struct live_pool *pool, const struct live_pool *
 
 /*
  * The pool that the run names, else the first that fits and has an idle worker, else the first that fits.
- * Returns 0 and the pool; or DECLINED, why, and the pool that the miss counts for; or negative errno.
+ * Returns NULL if none does.
  */
-static int choose_pool(const struct runs *runs, const struct proto_run *run, struct live_pool **ret_pool,
-                       struct decline *ret_miss) {
-        struct live_pool *fitting = NULL, *missing = NULL;
-        int r;
+static struct live_pool *find_fitting(const struct runs *runs, const struct fit_run *candidate) {
+        struct live_pool *fitting = NULL;
+
+        for (size_t i = 0; i < pools_count(runs->pools); i++) {
+                struct live_pool *pool = pools_at(runs->pools, i);
+
+                if (!may_serve(pool, candidate->run) ||
+                    (fitting && !has_idle(pool) && !stands_in_for(pool, fitting)))
+                        continue;
+                if (live_pool_check(pool, candidate, NULL) == DECLINED)
+                        continue;
+                fitting = pool;
+                if (has_idle(pool))
+                        break;
+        }
+        return fitting;
+}
+
+/* Of a run that no pool fits, why not. Returns the pool that this miss counts for. */
+static struct live_pool *find_miss(const struct runs *runs, const struct fit_run *candidate,
+                                   struct decline *ret_miss) {
+        struct live_pool *missing = NULL;
 
         for (size_t i = 0; i < pools_count(runs->pools); i++) {
                 struct live_pool *pool = pools_at(runs->pools, i);
                 struct decline miss;
 
-                if (!may_serve(pool, run) || (fitting && !has_idle(pool) && !stands_in_for(pool, fitting)))
+                if (!may_serve(pool, candidate->run) || live_pool_check(pool, candidate, &miss) == 0 ||
+                    (missing && nearness(&miss) <= nearness(ret_miss)))
                         continue;
-                r = live_pool_check(pool, run, &miss);
-                if (r < 0)
-                        return r;
-                if (r == 0)
-                        fitting = pool;
-                if (r == 0 && has_idle(pool))
-                        break;
-                if (r == DECLINED && (!missing || nearness(&miss) > nearness(ret_miss))) {
-                        missing = pool;
-                        *ret_miss = miss;
-                }
+                missing = pool;
+                *ret_miss = miss;
         }
-        if (!fitting && !missing) {
-                missing = pools_at(runs->pools, 0);
-                ret_miss->reason = "pool";
-                snprintf(ret_miss->detail, sizeof(ret_miss->detail), "there is no pool \"%.100s\"", run->pool);
-        }
-        *ret_pool = fitting ? fitting : missing;
-        return fitting ? 0 : DECLINED;
+        if (missing)
+                return missing;
+        decline(ret_miss, "pool", "there is no pool \"%.100s\"", candidate->run->pool);
+        return pools_at(runs->pools, 0);
+}
+
+/* Returns 0 and the pool; or DECLINED, why, and the pool that the miss counts for; or negative errno. */
+static int choose_pool(const struct runs *runs, const struct proto_run *run, struct live_pool **ret_pool,
+                       struct decline *ret_miss) {
+        _cleanup_fit_run_ struct fit_run candidate;
+
+        if (fit_run_init(&candidate, run) < 0)
+                return -ENOMEM;
+        *ret_pool = find_fitting(runs, &candidate);
+        if (*ret_pool)
+                return 0;
+        *ret_pool = find_miss(runs, &candidate, ret_miss);
+        return DECLINED;
 }
 
 /* The same, the client itself being looked at first. What is wrong with that counts for the first pool. */
@@ -216,18 +239,38 @@ static void refuse_error(const struct runs *runs, struct client *client, const s
 
 /* --- The queue --- */
 
-static void set_pool(struct waiting *waiting, struct live_pool *pool) {
+static bool fits_others(const struct runs *runs, const struct proto_run *run, const struct live_pool *pool) {
+        _cleanup_fit_run_ struct fit_run candidate;
+
+        if (fit_run_init(&candidate, run) < 0)
+                return false;
+        for (size_t i = 0; i < pools_count(runs->pools); i++) {
+                const struct live_pool *other = pools_at(runs->pools, i);
+
+                if (other != pool && may_serve(other, run) && live_pool_check(other, &candidate, NULL) == 0)
+                        return true;
+        }
+        return false;
+}
+
+/* @pool is the one that it waits for; NULL: none any more. */
+static void set_pool(struct waiting *waiting, const struct proto_run *run, struct live_pool *pool) {
+        struct runs *runs = waiting->runs;
+
         if (waiting->pool)
                 live_pool_count_waiting(waiting->pool, -1);
         if (pool)
                 live_pool_count_waiting(pool, 1);
         waiting->pool = pool;
+        runs->n_fitting_others -= waiting->fits_others ? 1 : 0;
+        waiting->fits_others = pool && fits_others(runs, run, pool);
+        runs->n_fitting_others += waiting->fits_others ? 1 : 0;
 }
 
 /* It no longer waits. */
 static void leave(struct waiting *waiting) {
         stats_wait(live_pool_stats(waiting->pool), loop_now_usec() - waiting->since_usec);
-        set_pool(waiting, NULL);
+        set_pool(waiting, NULL, NULL);
         TAILQ_REMOVE(&waiting->runs->queue, waiting, link);
         waiting->client->waiting = NULL;
         waiting->deadline = loop_source_free(waiting->deadline);
@@ -286,7 +329,7 @@ static struct waiting *waiting_new(struct runs *runs, struct client *client, con
 }
 
 /* Puts a run at the end of the queue. Returns 0 or -ENOMEM. */
-static int enqueue(struct runs *runs, struct client *client, struct message *message,
+static int enqueue(struct runs *runs, struct client *client, struct message *message, const struct proto_run *run,
                    const struct wire_writer *payload, struct live_pool *pool, uint64_t for_usec) {
         struct waiting *waiting = waiting_new(runs, client, payload);
         _cleanup_writer_ struct wire_writer answer = { 0 };
@@ -300,7 +343,7 @@ static int enqueue(struct runs *runs, struct client *client, struct message *mes
         fdset_init(&message->fds); /* they have moved */
         TAILQ_INSERT_TAIL(&runs->queue, waiting, link);
         client->waiting = waiting;
-        set_pool(waiting, pool);
+        set_pool(waiting, run, pool);
         client_hold(client);
         proto_put_waiting(&answer, &(struct proto_waiting){
                                            .timeout_ms = (uint32_t)(for_usec / 1000) + PROTO_REPLY_MS,
@@ -354,7 +397,7 @@ static void serve(struct runs *runs, struct client *client, struct message *mess
         if (r == POOL_EMPTY) {
                 for_usec = wait_usec(pool, loop_now_usec());
                 if (for_usec)
-                        r = enqueue(runs, client, message, payload, pool, for_usec);
+                        r = enqueue(runs, client, message, run, payload, pool, for_usec);
                 else
                         refuse_empty(runs, client, run, pool);
         }
@@ -469,7 +512,7 @@ static bool choose_again(struct waiting *waiting) {
 
         r = choose_pool(waiting->runs, &run, &pool, &miss);
         if (r == 0)
-                set_pool(waiting, pool);
+                set_pool(waiting, &run, pool);
         if (r == 0 && can_serve(pool))
                 return true;
         if (r == DECLINED)
@@ -479,9 +522,9 @@ static bool choose_again(struct waiting *waiting) {
         return false;
 }
 
-/* A run that names no pool gets the first worker of any that it fits, not only of the one that it was put down for. */
+/* It gets the first worker of any pool that it fits, not only of the one that it was put down for. */
 static bool may_choose_again(const struct waiting *waiting) {
-        return waiting->runs->has_other_idle_pools && !has_idle(waiting->pool) && !waiting_run(waiting).pool[0];
+        return waiting->runs->has_other_idle_pools && waiting->fits_others && !has_idle(waiting->pool);
 }
 
 /* Returns whether it waits no longer. */
@@ -524,9 +567,14 @@ static uint64_t number_idle_pools(const struct runs *runs) {
 
 /* Is there a worker for one of those who wait, or a pool that they must leave? */
 static bool is_turn_due(const struct runs *runs) {
-        for (size_t i = 0; i < pools_count(runs->pools); i++)
-                if (has_idle(pools_at(runs->pools, i)) || !can_serve(pools_at(runs->pools, i)))
+        if (runs->has_other_idle_pools && runs->n_fitting_others)
+                return true;
+        for (size_t i = 0; i < pools_count(runs->pools); i++) {
+                const struct live_pool *pool = pools_at(runs->pools, i);
+
+                if (live_pool_n_waiting(pool) && (has_idle(pool) || !can_serve(pool)))
                         return true;
+        }
         return false;
 }
 
