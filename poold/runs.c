@@ -38,7 +38,7 @@ struct runs {
         struct waiting_list queue;
         size_t n_fitting_others;   /* of those who wait */
         uint64_t idle_pools;       /* a number for those that had idle workers after the last turn */
-        bool has_other_idle_pools; /* this turn began with others */
+        bool has_other_idle_pools; /* others have now */
         bool draining;
 };
 
@@ -566,7 +566,8 @@ static uint64_t number_idle_pools(const struct runs *runs) {
 }
 
 /* Is there a worker for one of those who wait, or a pool that they must leave? */
-static bool is_turn_due(const struct runs *runs) {
+static bool is_turn_due(struct runs *runs) {
+        runs->has_other_idle_pools = number_idle_pools(runs) != runs->idle_pools;
         if (runs->has_other_idle_pools && runs->n_fitting_others)
                 return true;
         for (size_t i = 0; i < pools_count(runs->pools); i++) {
@@ -599,7 +600,6 @@ void runs_turn(struct runs *runs) {
                 return;
         }
         pools_look_at_files(runs->pools);
-        runs->has_other_idle_pools = number_idle_pools(runs) != runs->idle_pools;
         take_turns(runs);
         runs->idle_pools = number_idle_pools(runs);
 }
