@@ -20,7 +20,10 @@
 #define MAX_PROBED_FDS (1 << 20)
 #define MORE_BYTES 4096 /* of a run than its arguments and environment, unless it has many files */
 
-/* The raw call, see lib/signal_mask.h. The disposition is the first word of what the kernel returns, and all that survives execve(2). */
+/*
+ * The raw call, see lib/signal_mask.h. The disposition is the first word of what the kernel returns, and all that
+ * survives execve(2).
+ */
 static uint64_t find_ignored_signals(void) {
         uint64_t ignored = 0;
 
