@@ -100,6 +100,11 @@ static bool is_worth_waiting_for(const struct live_pool *pool) {
         return !pool_is_failing(live_pool_policy(pool)) && live_pool_config(pool)->max_workers;
 }
 
+/* As an old generation is, whose new one fails. */
+static bool is_better_to_wait_for(const struct live_pool *pool, const struct live_pool *other) {
+        return is_worth_waiting_for(pool) && !is_worth_waiting_for(other);
+}
+
 /*
  * How long a run that found no worker is to wait for one of @pool. By default no longer than python3 takes to start at
  * all, and only if a worker can be expected by then: nothing is known of what the script would import.
@@ -114,16 +119,9 @@ static uint64_t wait_usec(const struct live_pool *pool, uint64_t now_usec) {
         return expected_usec <= now_usec + most_usec ? most_usec : 0;
 }
 
-/* Does @pool, an old generation, stand in for @other, the new one that fails? */
-static bool stands_in_for(const struct live_pool *pool, const struct live_pool *other) {
-        const struct pool *policy = live_pool_policy(pool), *new_policy = live_pool_policy(other);
-
-        return pool_is_failing(new_policy) && !pool_is_failing(policy) &&
-               strcmp(pool_name(policy), pool_name(new_policy)) == 0;
-}
-
 /*
- * The pool that the run names, else the first that fits and has an idle worker, else the first that fits.
+ * The pool that the run names, else the first that fits and has an idle worker, else the first that fits and may have
+ * one, else the first that fits.
  * Returns NULL if none does.
  */
 static struct live_pool *find_fitting(const struct runs *runs, const struct fit_run *candidate) {
@@ -133,7 +131,7 @@ static struct live_pool *find_fitting(const struct runs *runs, const struct fit_
                 struct live_pool *pool = pools_at(runs->pools, i);
 
                 if (!may_serve(pool, candidate->run) ||
-                    (fitting && !has_idle(pool) && !stands_in_for(pool, fitting)))
+                    (fitting && !has_idle(pool) && !is_better_to_wait_for(pool, fitting)))
                         continue;
                 if (live_pool_check(pool, candidate, NULL) == DECLINED)
                         continue;

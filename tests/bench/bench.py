@@ -65,6 +65,7 @@ class Bench:
         self.peers = dict(peer.split("=", 1) for peer in options.peer)
         self.sampler_program = os.environ["POOLD_SAMPLER"]
         self.forkclient = os.environ["POOLD_FORKCLIENT"]
+        self.floor = os.environ["POOLD_FLOOR"]
         self.python = harness.PYTHON
         self.progress = Progress()
         for name in NOT_OF_A_USER:

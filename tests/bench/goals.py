@@ -13,6 +13,18 @@ class Missing(Exception):
     """What a goal needs was not measured."""
 
 
+class NoSpares(Exception):
+    """Too many runs found no spare: those that did say nothing of what users would have."""
+
+
+MISSED_AT_MOST = 0.02
+
+
+def expect_spares(missed, found):
+    if missed > MISSED_AT_MOST * (missed + found):
+        raise NoSpares(f"{missed} of {missed + found} runs found no spare")
+
+
 def chapter(results, name):
     try:
         return results["chapters"][name]
@@ -24,6 +36,7 @@ def ends(results, script, distance, where, who):
     row = latency.find(chapter(results, "latency"), script, distance, where, who)
     if not row or not row["end_us"]:
         raise Missing
+    expect_spares(row["missed"], len(row["end_us"]))
     return row["end_us"]
 
 
@@ -102,8 +115,8 @@ def interference(results):
 
 def poold_cpu(results):
     cpu = chapter(results, "scale")["cpu"]
-    return (f"{number(median(cpu['handover_us']))} µs; {number(median(cpu['with_replacement_us']))} µs with the worker's "
-            "replacement", median(cpu["handover_us"]) < 60)
+    return (f"{number(median(cpu['handover_us']))} µs (its system calls alone: {number(median(cpu['floor_us']))} µs); "
+            f"{number(median(cpu['with_replacement_us']))} µs with the worker's replacement", median(cpu["handover_us"]) < 60)
 
 
 def poold_wakeups(results):
@@ -124,6 +137,8 @@ def scale(what, level):
         row = levels.get(str(level))
         if not row:
             raise Missing
+        for who in row.values():
+            expect_spares(who["missed"], len(who["us"]))
         value = of_medians(row["many"]["us"], row["one"]["us"])
         handoffs = [row[who]["handoff_us"]["p50"] for who in ("many", "one")]
         handoff = handoffs[0] / handoffs[1]
@@ -163,4 +178,6 @@ def goals_table(results):
             rows.append([what, goal, text, "yes" if is_met else "**no**"])
         except Missing:
             rows.append([what, goal, "not measured", ""])
+        except NoSpares as no_spares:
+            rows.append([what, goal, str(no_spares), "**no**"])
     return table(["what", "goal", "measured", "met"], rows)

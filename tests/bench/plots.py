@@ -145,7 +145,7 @@ def plot_saturation(results):
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     axis.set_xlabel("runs per second / python3's")
-    axis.legend(fontsize=7, loc="lower right")
+    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 

@@ -69,6 +69,19 @@ def test_a_run_that_names_no_pool_waits_for_all_that_it_fits(poold):
     assert named.communicate(timeout=harness.DEADLINE) == ("", "") and named.returncode == 0
 
 
+def test_a_pool_that_fails_is_not_waited_for_where_another_fits(poold):
+    poold.launch("[pool:broken]\nsize = 1\nmodules = nonesuch_of_poold\n"
+                "[pool:default]\nsize = 1\nmax_workers = 1\non_empty = wait\nwait_timeout = 3600\n")
+    poold.wait_idle()
+    harness.eventually("the pool to fail", lambda: poold.pool("broken")["state"] == "degraded")
+    first = hold(poold)
+    run = poold.popen("-c", "print(1)")
+    waiting(poold, 1)
+    let_go(first)
+    assert run.communicate(timeout=harness.DEADLINE) == ("1\n", "") and run.returncode == 0
+    assert poold.pool()["hits"] == 2
+
+
 def test_wait_timeout_is_followed_by_python3(poold):
     poold.start(ONE + "on_empty = wait\nwait_timeout = 1\n")
     first = hold(poold)

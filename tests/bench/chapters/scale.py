@@ -9,6 +9,7 @@ nothing can be replaced, since the two workers that may warm up at once are kept
 import contextlib
 import os
 import signal
+import subprocess
 import time
 
 import harness
@@ -94,9 +95,9 @@ while os.path.exists({!r}):
 
 
 def measure_cpu(bench):
-    """poold's CPU time per run, handover and end of the run alone, and with the replacement."""
+    """poold's CPU time per run, handover and end of the run alone, and with the replacement; and what bench-floor has."""
     rounds, runs = bench.count(5, 1), bench.count(60, 6)
-    results = {"handover_us": [], "with_replacement_us": []}
+    results = {"handover_us": [], "with_replacement_us": [], "floor_us": []}
     closed = bench.folder / "closed"
     (bench.folder / "gate").mkdir()
     (bench.folder / "gate/gate.py").write_text(GATE.format(str(closed)))
@@ -116,6 +117,7 @@ def measure_cpu(bench):
             replaced = cpu_ns_of(poold.pid)
             results["handover_us"].append(round((handed_over - before) / 1000 / runs, 2))
             results["with_replacement_us"].append(round((replaced - before) / 1000 / runs, 2))
+            results["floor_us"].append(float(subprocess.check_output([bench.floor, str(runs)])))
     return results
 
 
@@ -138,4 +140,5 @@ def tables(results):
     return table(["", "run, median", "99 %", "× one", "handoff, median", "× one", "poold's CPU per run", "× one", "its memory",
                   "found no spare"], lines) + (
         f"\npoold's CPU time per run: {number(median(cpu['handover_us']))} µs for the handover and the run's end, "
-        f"{number(median(cpu['with_replacement_us']))} µs with the worker's replacement.\n")
+        f"{number(median(cpu['with_replacement_us']))} µs with the worker's replacement. A server that makes the same "
+        f"system calls for a handover and an end, and does nothing else: {number(median(cpu['floor_us']))} µs.\n")
