@@ -22,7 +22,6 @@
 
 #define N_FDS 5 /* the folder, the claim, and the standard streams */
 #define N_BYTES 5000
-#define AGE_SEC 3 /* of the workers: as old as others are when they are handed out */
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
@@ -187,7 +186,6 @@ int main(int argc, char **argv) {
         size = sizeof(sa_family_t) + 6;
         for (uint32_t i = 0; i < n_runs; i++)
                 workers[i] = start_worker(epoll_fd, i);
-        sleep(AGE_SEC);
         clients = fork();
         if (clients == 0)
                 be_clients(&address, size, n_runs);

@@ -1,14 +1,15 @@
 """Interference: a run that uses the CPUs while the pool refills, beside the same run while there is nothing to refill.
 
 Four workers that import torch are to be replaced when the run begins: its own and three that were taken just before.
-The run does a fixed amount of work, on one CPU or on all of them, and says itself how long that took.
+The run, which imports torch itself, does a fixed amount of work on one CPU or on all of them, and says how long that
+took.
 """
 
 from sampling import expect_success, median, ratio_interval, shuffled_turns
 from tables import number, table
 
 WORK = """
-import os, sys, time
+import os, sys, time, torch
 
 def work():
     x = 0
@@ -33,6 +34,7 @@ INI = """
 [pool:full]
 size = 1
 max_workers = 1
+modules = torch
 
 [pool:spent]
 size = 4
