@@ -188,7 +188,7 @@ static void report(int wait_status) {
                 send_exit(wait_status);
                 stages_end();
         }
-        sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){ 0 });
+        patience_set_for_good();
 }
 
 /* Returns 0 if the run is ours to start, DECLINED if the client has given it up, or negative errno. */

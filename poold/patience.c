@@ -7,6 +7,14 @@
 #include "lib/scheduling.h"
 
 #define LONGEST_SLICE_NSEC (100 * 1000 * 1000) /* what sched_setattr(2) takes at most */
+#define MAX_NICE 19
+
+void patience_set_for_good(void) {
+        const struct scheduling last = { .policy = SCHED_BATCH, .nice = MAX_NICE };
+
+        scheduling_set(0, &last, LONGEST_SLICE_NSEC);
+        sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){ 0 });
+}
 
 /* Priorities belong to threads, and the modules may have started some. Errors leave things as they are. */
 void patience_set(bool patient, int nice) {

@@ -9,3 +9,9 @@
  * that goes with it, for which there may be no way back: see niceness.h.
  */
 void patience_set(bool patient, int nice);
+
+/*
+ * Likewise of the calling thread, with no way back. SCHED_IDLE counts only among the processes of one session where
+ * those share the CPUs evenly (autogroup, sched(7)); the slice counts among them all, and stays.
+ */
+void patience_set_for_good(void);
