@@ -6,7 +6,7 @@
 
 #include "lib/scheduling.h"
 
-#define LONGEST_SLICE_NSEC (100 * 1000 * 1000) /* what sched_setattr(2) takes at most */
+#define LONGEST_SLICE_NSEC UINT64_C(100000000) /* what sched_setattr(2) takes at most */
 #define MAX_NICE 19
 
 void patience_set_for_good(void) {

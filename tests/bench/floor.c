@@ -22,6 +22,7 @@
 
 #define N_FDS 5 /* the folder, the claim, and the standard streams */
 #define N_BYTES 5000
+#define MAX_RUNS 1000
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
@@ -166,24 +167,35 @@ static double serve(int epoll_fd, int listen_fd, const struct worker *workers, u
         return (double)(after.tv_sec - before.tv_sec) * 1e6 + (double)(after.tv_nsec - before.tv_nsec) / 1e3;
 }
 
+/* Returns the listening socket, and its address. */
+static int start_listening(struct sockaddr_un *ret_address, socklen_t *ret_size) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        *ret_address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+        *ret_size = sizeof(*ret_address);
+        /* The kernel chooses an abstract name, unix(7). */
+        if (bind(fd, (struct sockaddr *)ret_address, sizeof(sa_family_t)) < 0 || listen(fd, 128) < 0 ||
+            getsockname(fd, (struct sockaddr *)ret_address, ret_size) < 0)
+                die("cannot listen");
+        return fd;
+}
+
 int main(int argc, char **argv) {
+        static struct worker workers[MAX_RUNS];
         const uint32_t n_runs = argc == 2 ? (uint32_t)strtoul(argv[1], NULL, 10) : 0;
-        int listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+        int epoll_fd = epoll_create1(EPOLL_CLOEXEC), listen_fd;
         struct epoll_event event = { .events = EPOLLIN };
-        struct worker *workers = calloc(n_runs ? n_runs : 1, sizeof(*workers));
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        socklen_t size = sizeof(sa_family_t); /* the kernel chooses an abstract name, unix(7) */
+        struct sockaddr_un address;
+        socklen_t size;
         pid_t clients;
 
-        if (!n_runs || !workers) {
-                fprintf(stderr, "usage: bench-floor RUNS\n");
+        if (n_runs < 1 || n_runs > MAX_RUNS) {
+                fprintf(stderr, "usage: bench-floor RUNS, 1 to %d\n", MAX_RUNS);
                 return 2;
         }
-        if (bind(listen_fd, (struct sockaddr *)&address, size) < 0 || listen(listen_fd, 128) < 0 ||
-            getsockname(listen_fd, (struct sockaddr *)&address, &(socklen_t){ sizeof(address) }) < 0 ||
-            epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listen_fd, &event) < 0)
-                die("cannot listen");
-        size = sizeof(sa_family_t) + 6;
+        listen_fd = start_listening(&address, &size);
+        if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listen_fd, &event) < 0)
+                die("epoll_ctl");
         for (uint32_t i = 0; i < n_runs; i++)
                 workers[i] = start_worker(epoll_fd, i);
         clients = fork();
