@@ -48,6 +48,15 @@ ssize_t fd_read_text(int folder, const char *path, char *ret_text, size_t n_text
         return n_bytes < 0 ? -errno : n_bytes;
 }
 
+int fd_read_whole_text(int folder, const char *path, char *ret_text, size_t n_text) {
+        const ssize_t n_bytes = fd_read_text(folder, path, ret_text, n_text);
+
+        if (n_bytes < 0 || (size_t)n_bytes < n_text - 1)
+                return n_bytes < 0 ? (int)n_bytes : 0;
+        ret_text[0] = '\0';
+        return -EFBIG;
+}
+
 void fd_close_from(int first) {
         long end = sysconf(_SC_OPEN_MAX);
 

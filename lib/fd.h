@@ -44,6 +44,9 @@ int fd_move_above(int fd, int min);
  */
 ssize_t fd_read_text(int folder, const char *path, char *ret_text, size_t n_text);
 
+/* The same of a file that must fit: else -EFBIG and "". Returns 0 or negative errno. */
+int fd_read_whole_text(int folder, const char *path, char *ret_text, size_t n_text);
+
 /* Closes all from @first on. */
 void fd_close_from(int first);
 

@@ -120,19 +120,12 @@ static int probe_fds(struct context *context, struct miss *ret_miss) {
         return 0;
 }
 
-static void find_control_groups(int folder_fd, char ret_text[PROTO_CGROUP_BYTES]) {
-        ssize_t n_bytes = fd_read_text(folder_fd, "../cgroup", ret_text, PROTO_CGROUP_BYTES);
-
-        if (n_bytes == PROTO_CGROUP_BYTES - 1)
-                ret_text[0] = '\0';
-}
-
 /* Must come before any fd is opened: those that are open now came through execve(2). */
 static int find_fds(struct context *context, struct miss *ret_miss) {
         _cleanup_fd_ int folder_fd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
         traits_collect(folder_fd, context->traits);
-        find_control_groups(folder_fd, context->control_groups);
+        fd_read_whole_text(folder_fd, "../cgroup", context->control_groups, sizeof(context->control_groups));
         if (folder_fd < 0)
                 return probe_fds(context, ret_miss);
         return add_listed_fds(context, folder_fd, ret_miss);

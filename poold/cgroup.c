@@ -43,13 +43,6 @@ struct cgroups {
         size_t next; /* that is given up for a new one */
 };
 
-/* Returns false if there is no such file, or too much in it. */
-static bool read_text(const char *path, char *ret_text, size_t n_text) {
-        const ssize_t n_bytes = fd_read_text(AT_FDCWD, path, ret_text, n_text);
-
-        return n_bytes >= 0 && (size_t)n_bytes < n_text - 1;
-}
-
 static bool is_one_of(const char *controllers, size_t n, const char *controller) {
         size_t length = strlen(controller);
 
@@ -111,7 +104,7 @@ static uint64_t least_limit(const char *folder, const char *path, size_t n_share
                 if (path[n - 1] != '/')
                         continue;
                 snprintf(name, sizeof(name), "%s%.*s%s", folder, (int)n, path, file);
-                limit = read_text(name, text, sizeof(text)) ? parse_limit(text) : NO_LIMIT;
+                limit = fd_read_whole_text(AT_FDCWD, name, text, sizeof(text)) == 0 ? parse_limit(text) : NO_LIMIT;
                 least = limit < least ? limit : least;
         }
         return least;
@@ -150,8 +143,7 @@ struct cgroups *cgroups_new(const char *root) {
 
         if (cgroups) {
                 cgroups->root = root;
-                if (!read_text("/proc/self/cgroup", cgroups->ours, sizeof(cgroups->ours)))
-                        cgroups->ours[0] = '\0';
+                fd_read_whole_text(AT_FDCWD, "/proc/self/cgroup", cgroups->ours, sizeof(cgroups->ours));
         }
         return cgroups;
 }

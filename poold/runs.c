@@ -564,8 +564,7 @@ static uint64_t number_idle_pools(const struct runs *runs) {
 }
 
 /* Is there a worker for one of those who wait, or a pool that they must leave? */
-static bool is_turn_due(struct runs *runs) {
-        runs->has_other_idle_pools = number_idle_pools(runs) != runs->idle_pools;
+static bool is_turn_due(const struct runs *runs) {
         if (runs->has_other_idle_pools && runs->n_fitting_others)
                 return true;
         for (size_t i = 0; i < pools_count(runs->pools); i++) {
@@ -577,14 +576,19 @@ static bool is_turn_due(struct runs *runs) {
         return false;
 }
 
+static bool look_for_turn(struct runs *runs) {
+        runs->has_other_idle_pools = number_idle_pools(runs) != runs->idle_pools;
+        return is_turn_due(runs);
+}
+
 static void take_turns(struct runs *runs) {
-        bool is_due = is_turn_due(runs);
+        bool is_due = look_for_turn(runs);
         struct waiting *waiting, *next;
 
         for (waiting = TAILQ_FIRST(&runs->queue); waiting && is_due; waiting = next) {
                 next = TAILQ_NEXT(waiting, link);
                 if (turn(waiting))
-                        is_due = is_turn_due(runs);
+                        is_due = look_for_turn(runs);
         }
 }
 

@@ -39,7 +39,7 @@ static _Noreturn void die(const char *what) {
         exit(1);
 }
 
-/* As recvmsg(2) and sendmsg(2), of @n_fds fds; ret_fds is -1 where none came. */
+/* Has @call send or receive @fds, all of them, with as many of the bytes. Returns as sendmsg(2) and recvmsg(2). */
 static ssize_t transfer(int fd, int *fds, size_t n_fds, size_t n_bytes, ssize_t (*call)(int, struct msghdr *)) {
         union {
                 struct cmsghdr align;
@@ -157,11 +157,12 @@ static double serve(int epoll_fd, int listen_fd, const struct worker *workers, u
         for (uint32_t n_started = 0, n_ended = 0; n_ended < n_runs;) {
                 if (epoll_wait(epoll_fd, &event, 1, -1) != 1)
                         die("epoll_wait");
-                if (event.data.u32 == 0)
+                if (event.data.u32 == 0) {
                         hand_over(listen_fd, &workers[n_started++]);
-                else
+                } else {
                         bury(epoll_fd, &workers[event.data.u32 - 1]);
-                n_ended += event.data.u32 ? 1 : 0;
+                        n_ended++;
+                }
         }
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
         return (double)(after.tv_sec - before.tv_sec) * 1e6 + (double)(after.tv_nsec - before.tv_nsec) / 1e3;
