@@ -27,7 +27,7 @@ struct channel {
         int fd;
         unsigned self, peers;
 
-        uint8_t *in;
+        uint8_t *in;    /* the client's first answers are read to `first` */
         size_t n_in;    /* bytes read */
         size_t n_taken; /* of them, those of messages that were handed out */
         size_t n_allocated;
@@ -35,10 +35,12 @@ struct channel {
 
         struct outgoing *out; /* in the order of sending */
         struct outgoing **out_tail;
+
+        uint8_t first[]; /* ANSWER_READ_BYTES of a client's, which is spared another malloc(3) */
 };
 
 struct channel *channel_new(int fd, unsigned self, unsigned peers) {
-        struct channel *channel = malloc(sizeof(*channel));
+        struct channel *channel = malloc(sizeof(*channel) + (self == PROTO_CLIENT ? ANSWER_READ_BYTES : 0));
 
         if (!channel) {
                 fd_close(fd);
@@ -65,13 +67,21 @@ static void outgoing_pop(struct channel *channel) {
         free(first);
 }
 
+/* Frees what was read, and where it is read to. */
+static void drop_input(struct channel *channel) {
+        if (channel->in != channel->first)
+                free(channel->in);
+        channel->in = NULL;
+        channel->n_in = channel->n_taken = channel->n_allocated = 0;
+}
+
 int channel_release(struct channel *channel) {
         int fd = channel->fd;
 
         while (channel->out)
                 outgoing_pop(channel);
         fdset_fini(&channel->in_fds);
-        free(channel->in);
+        drop_input(channel);
         free(channel);
         return fd;
 }
@@ -98,11 +108,28 @@ static int peek_header(const struct channel *channel, struct proto_header *ret_h
 }
 
 void channel_trim(struct channel *channel) {
-        if (channel->n_in != channel->n_taken)
-                return;
-        free(channel->in);
-        channel->in = NULL;
-        channel->n_in = channel->n_taken = channel->n_allocated = 0;
+        if (channel->n_in == channel->n_taken)
+                drop_input(channel);
+}
+
+/* Room for @n_bytes in all, those that were read included. Returns 0 or -ENOMEM. */
+static int grow_input(struct channel *channel, size_t n_bytes) {
+        bool is_first = channel->in == channel->first;
+        uint8_t *in;
+
+        if (channel->self == PROTO_CLIENT && !channel->in && n_bytes <= ANSWER_READ_BYTES) {
+                channel->in = channel->first;
+                channel->n_allocated = ANSWER_READ_BYTES;
+                return 0;
+        }
+        in = realloc(is_first ? NULL : channel->in, n_bytes);
+        if (!in)
+                return -ENOMEM;
+        if (is_first)
+                memcpy(in, channel->first, channel->n_in);
+        channel->in = in;
+        channel->n_allocated = n_bytes;
+        return 0;
 }
 
 /* Drops what was handed out and makes room for the rest of the next message, or for a usual one. */
@@ -110,7 +137,6 @@ static int make_room(struct channel *channel) {
         struct proto_header header;
         const size_t read_bytes = channel->self == PROTO_CLIENT ? ANSWER_READ_BYTES : READ_BYTES;
         size_t n_wanted = read_bytes;
-        uint8_t *in;
         int r;
 
         if (channel->n_taken) {
@@ -127,14 +153,7 @@ static int make_room(struct channel *channel) {
                 n_wanted = PROTO_HEADER_BYTES + header.n_payload;
         if (n_wanted <= channel->n_in)
                 n_wanted = channel->n_in + read_bytes;
-        if (n_wanted > channel->n_allocated) {
-                in = realloc(channel->in, n_wanted);
-                if (!in)
-                        return -ENOMEM;
-                channel->in = in;
-                channel->n_allocated = n_wanted;
-        }
-        return 0;
+        return n_wanted > channel->n_allocated ? grow_input(channel, n_wanted) : 0;
 }
 
 /* Takes every fd out of the control data. All of them are owned by @fds afterwards, or closed. */

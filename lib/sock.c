@@ -13,24 +13,44 @@
 
 #include "fd.h"
 
-int sock_default_path(char **ret_path) {
-        const char *runtime_dir = getenv("XDG_RUNTIME_DIR");
-        int n;
+#define BELOW_RUNTIME_DIR "/poold/poold.sock"
+#define BELOW_TMP "/tmp/poold-%u/poold.sock"
 
-        if (runtime_dir && runtime_dir[0] == '/')
-                n = asprintf(ret_path, "%s/poold/poold.sock", runtime_dir);
-        else
-                n = asprintf(ret_path, "/tmp/poold-%u/poold.sock", (unsigned)geteuid());
+/* What a client does before each run: with neither printf(3) nor malloc(3), whose pages would be brought in for it. */
+static int join(char *ret_path, const char *folder, const char *rest) {
+        size_t n_folder = strlen(folder), n_rest = strlen(rest) + 1;
+
+        if (n_folder + n_rest > SOCK_PATH_BYTES)
+                return -ENAMETOOLONG;
+        memcpy(ret_path, folder, n_folder);
+        memcpy(ret_path + n_folder, rest, n_rest);
+        return 0;
+}
+
+/* NULL where it is none, says its specification. */
+static const char *find_runtime_dir(void) {
+        const char *runtime_dir = getenv("XDG_RUNTIME_DIR");
+
+        return runtime_dir && runtime_dir[0] == '/' ? runtime_dir : NULL;
+}
+
+int sock_default_path(char **ret_path) {
+        const char *runtime_dir = find_runtime_dir();
+        int n = runtime_dir ? asprintf(ret_path, "%s" BELOW_RUNTIME_DIR, runtime_dir)
+                            : asprintf(ret_path, BELOW_TMP, (unsigned)geteuid());
+
         return n < 0 ? -ENOMEM : 0;
 }
 
-int sock_client_path(char **ret_path) {
-        const char *path = getenv("POOLD_SOCKET");
+int sock_client_path(char *ret_path) {
+        const char *path = getenv("POOLD_SOCKET"), *runtime_dir = find_runtime_dir();
 
-        if (!path || !path[0])
-                return sock_default_path(ret_path);
-        *ret_path = strdup(path);
-        return *ret_path ? 0 : -ENOMEM;
+        if (path && path[0])
+                return join(ret_path, path, "");
+        if (runtime_dir)
+                return join(ret_path, runtime_dir, BELOW_RUNTIME_DIR);
+        snprintf(ret_path, SOCK_PATH_BYTES, BELOW_TMP, (unsigned)geteuid());
+        return 0;
 }
 
 static int make_address(const char *path, struct sockaddr_un *ret_address) {

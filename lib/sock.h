@@ -7,8 +7,11 @@
  * enter (0700), and each end asks the kernel for the other's uid.
  */
 
+#include <limits.h>
 #include <stdbool.h>
 #include <sys/types.h>
+
+#define SOCK_PATH_BYTES PATH_MAX
 
 struct sock_peer {
         pid_t pid;
@@ -22,8 +25,11 @@ struct sock_peer {
  */
 int sock_default_path(char **ret_path);
 
-/* As sock_default_path(), but $POOLD_SOCKET counts first: what a client uses. */
-int sock_client_path(char **ret_path);
+/*
+ * Fills @ret_path, of SOCK_PATH_BYTES, with what a client uses: $POOLD_SOCKET, else that of sock_default_path().
+ * Returns 0 or -ENAMETOOLONG.
+ */
+int sock_client_path(char *ret_path);
 
 /* The folder of the socket @path: made 0700 if it is missing, -EPERM if it is not ours alone. Returns 0 or -errno. */
 int sock_make_folder(const char *path);

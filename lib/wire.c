@@ -72,16 +72,27 @@ void wire_u64v_from_array(const uint64_t *array, uint32_t count, uint8_t *data, 
         *ret_u64v = (struct wire_u64v){ .count = count, .data = data };
 }
 
+void wire_writer_borrow(struct wire_writer *writer, void *data, size_t n_bytes) {
+        *writer = (struct wire_writer){ .data = data, .n_allocated = n_bytes, .is_borrowed = true };
+}
+
 void wire_writer_fini(struct wire_writer *writer) {
-        free(writer->data);
+        if (!writer->is_borrowed)
+                free(writer->data);
         *writer = (struct wire_writer){ 0 };
 }
 
 void wire_writer_reserve(struct wire_writer *writer, size_t n_bytes) {
-        uint8_t *data = n_bytes > writer->n_allocated ? realloc(writer->data, n_bytes) : NULL;
+        uint8_t *data;
 
+        if (n_bytes <= writer->n_allocated)
+                return;
+        data = realloc(writer->is_borrowed ? NULL : writer->data, n_bytes);
         if (!data)
                 return;
+        if (writer->is_borrowed && writer->n_bytes)
+                memcpy(data, writer->data, writer->n_bytes);
+        writer->is_borrowed = false;
         writer->data = data;
         writer->n_allocated = n_bytes;
 }

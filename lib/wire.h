@@ -50,7 +50,11 @@ struct wire_writer {
         size_t n_bytes;
         size_t n_allocated;
         int error; /* 0, or the negative errno of the first failure */
+        bool is_borrowed;
 };
+
+/* Writes to the @n_bytes of @data, borrowed until wire_writer_fini(), as long as they are enough. */
+void wire_writer_borrow(struct wire_writer *writer, void *data, size_t n_bytes);
 
 /* Makes room for so many bytes in all, if there is memory; more is made as it is needed. */
 void wire_writer_reserve(struct wire_writer *writer, size_t n_bytes);

@@ -74,18 +74,17 @@ static int show_running(int pid) {
 
 /* It has said that it is ready: can it be reached from here, too? Returns the exit status. */
 static int confirm(const char *log) {
-        char *path = NULL;
+        char path[SOCK_PATH_BYTES];
         int r, pid;
 
         r = look_for_poold(&pid);
         if (r == 0)
                 printf("poold is ready, pid %d; its log: %s\n", pid, log);
-        else if (r == MISS && sock_client_path(&path) == 0)
+        else if (r == MISS && sock_client_path(path) == 0)
                 say("poold was started, but listens elsewhere than at %s: look at `socket` in its configuration, "
                     "and "
                     "at POOLD_SOCKET and XDG_RUNTIME_DIR here; its log: %s",
                     path, log);
-        free(path);
         return r ? EXIT_FAILED : 0;
 }
 
@@ -159,10 +158,9 @@ static int start_in_background(const char *config) {
 
 /* Do clients look where the units' poold listens? */
 static bool is_default_socket(void) {
-        char *ours = NULL, *usual = NULL;
-        bool is_usual = sock_client_path(&ours) == 0 && sock_default_path(&usual) == 0 && strcmp(ours, usual) == 0;
+        char ours[SOCK_PATH_BYTES], *usual = NULL;
+        bool is_usual = sock_client_path(ours) == 0 && sock_default_path(&usual) == 0 && strcmp(ours, usual) == 0;
 
-        free(ours);
         free(usual);
         return is_usual;
 }

@@ -22,31 +22,30 @@ static int explain(int error, const char *path, struct miss *ret_miss) {
         case -EAGAIN:
                 return miss_set(ret_miss, "busy", "poold at %s takes no more connections now", path);
         case -ENAMETOOLONG:
-                return miss_set(ret_miss, "socket", "the path of poold's socket is too long: %s", path);
+                return miss_set(ret_miss, "socket",
+                                "the path of poold's socket, in POOLD_SOCKET or XDG_RUNTIME_DIR, is too long%s%s",
+                                path[0] ? ": " : "", path);
         default:
                 return miss_set(ret_miss, "socket", "cannot connect to poold at %s: %s", path, strerror(-error));
         }
 }
 
 int connect_poold(struct channel **ret_channel, struct miss *ret_miss) {
+        char path[SOCK_PATH_BYTES];
         struct channel *channel;
-        char *path;
-        int fd, r = 0;
+        int r;
 
-        if (sock_client_path(&path) < 0)
+        path[0] = '\0';
+        r = sock_client_path(path);
+        if (r == 0)
+                r = sock_connect(path);
+        if (r < 0)
+                return explain(r, path, ret_miss);
+        channel = channel_new(r, PROTO_CLIENT, PROTO_SERVER | PROTO_WORKER);
+        if (!channel)
                 return miss_set(ret_miss, "memory", "out of memory");
-        fd = sock_connect(path);
-        if (fd < 0) {
-                r = explain(fd, path, ret_miss);
-        } else {
-                channel = channel_new(fd, PROTO_CLIENT, PROTO_SERVER | PROTO_WORKER);
-                if (channel)
-                        *ret_channel = channel;
-                else
-                        r = miss_set(ret_miss, "memory", "out of memory");
-        }
-        free(path);
-        return r;
+        *ret_channel = channel;
+        return 0;
 }
 
 int connect_ask(struct channel *channel, enum proto_type type, uint32_t flags) {

@@ -420,10 +420,12 @@ static void relay_drain(const struct relay *relay) {
 
 /* Returns 0, or MISS if the kernel does not let RUN go. That poold has hung up is for relay_on_readable(). */
 static int relay_send(struct relay *relay, const struct relay_request *request) {
+        static uint8_t usual[16 << 10]; /* for less than malloc(3) takes of the kernel */
         _cleanup_writer_ struct wire_writer payload = { 0 };
         struct fdset fds; /* borrowed, all of them: not to be ended */
         int r;
 
+        wire_writer_borrow(&payload, usual, sizeof(usual));
         context_put_run(relay->context, request->pool, &request->argv, &request->env, relay->claim_fd, &payload,
                         &fds);
         stages_note("asks");

@@ -3,8 +3,8 @@
 from statistics import geometric_mean
 
 from chapters import latency
-from sampling import median, percentile, ratio_interval
-from tables import number, ratio, table
+from sampling import median, paired_interval, percentile, ratio_interval
+from tables import number, paired_ratio, ratio, table
 
 FLOOR, COLD, WARM, FORKED = latency.FLOOR, latency.COLD, latency.WARM, latency.FORKED
 
@@ -81,7 +81,7 @@ def saturated(script):
     def measure(results):
         rows = chapter(results, "burst")["saturation"][script]
         cold, warm = (rows[who]["per_second"] for who in (COLD, WARM))
-        return ratio(warm, cold), of_medians(warm, cold) >= 0.97
+        return paired_ratio(warm, cold), paired_interval(warm, cold)[0] >= 0.97
     return measure
 
 
@@ -92,7 +92,7 @@ def fork_server(results):
 
 
 def kernel_ratios(results):
-    return {f"{group}: {kernel}": median(taken["poolctl"]) / median(taken["python3"])
+    return {f"{group}: {kernel}": paired_interval(taken["poolctl"], taken["python3"])[0]
             for group, kernels in chapter(results, "scripts")["groups"].items() for kernel, taken in kernels.items()}
 
 
@@ -109,8 +109,8 @@ def scripts_worst(results):
 def interference(results):
     taken = chapter(results, "interference")["took_s"]
     kinds = taken[max(taken, key=int)]
-    value, low, high = ratio_interval(kinds["refilling"], kinds["quiet"])
-    return f"{value:.3f} ({low:.3f}–{high:.3f})", value <= 1.05
+    taken = kinds["refilling"], kinds["quiet"]
+    return paired_ratio(*taken), paired_interval(*taken)[0] <= 1.05
 
 
 def poold_cpu(results):

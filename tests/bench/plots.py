@@ -7,7 +7,7 @@ import numpy  # noqa: E402
 from matplotlib import pyplot  # noqa: E402
 
 from chapters import latency  # noqa: E402
-from sampling import median, ratio_interval  # noqa: E402
+from sampling import median, paired_interval, ratio_interval  # noqa: E402
 
 # Of the palette that people who see colours otherwise can tell apart (Okabe and Ito), one for each contestant.
 COLOURS = {"true": "#999999", "python3": "#d55e00", "poolctl": "#0072b2", "fork server": "#e69f00"}
@@ -136,7 +136,7 @@ def plot_saturation(results):
     names = list(results["saturation"])
     for place, name in enumerate(names):
         rows = results["saturation"][name]
-        value, low, high = ratio_interval(rows["poolctl"]["per_second"], rows["python3"]["per_second"])
+        value, low, high = paired_interval(rows["poolctl"]["per_second"], rows["python3"]["per_second"])
         axis.barh(place, value, 0.6, color=COLOURS["poolctl"])
         axis.errorbar(value, place, xerr=[[max(value - low, 0)], [max(high - value, 0)]], color="#333333", capsize=2)
     axis.axvline(1, color=COLOURS["python3"], linewidth=1, label="python3")
@@ -182,7 +182,7 @@ def plot_scale(results):
 
 def plot_scripts(results):
     """Each kernel's time in a worker, as a multiple of that in python3."""
-    rows = [(f"{group}: {kernel}", *ratio_interval(taken["poolctl"], taken["python3"]))
+    rows = [(f"{group}: {kernel}", *paired_interval(taken["poolctl"], taken["python3"]))
             for group, kernels in results["groups"].items() for kernel, taken in kernels.items()]
     names, values, low, high = zip(*rows)
     values, low, high = map(numpy.array, (values, low, high))

@@ -76,17 +76,32 @@ def percentile(values, percent):
     return float(numpy.percentile(values, percent))
 
 
-def ratio_interval(values, base, percent=95):
+def bootstrap(generator, values):
+    """The medians of 1,000 draws of as many values."""
+    values = numpy.asarray(values, float)
+    return numpy.median(generator.choice(values, (1000, len(values))), axis=1)
+
+
+def with_interval(value, resampled, percent=95):
+    low, high = numpy.percentile(resampled, [50 - percent / 2, 50 + percent / 2])
+    return value, float(low), float(high)
+
+
+def ratio_interval(values, base):
     """The ratio of the medians, and the interval that it lies in: bootstrap, with the same random numbers at each call."""
     generator = numpy.random.default_rng(1)
-    values, base = numpy.asarray(values, float), numpy.asarray(base, float)
+    resampled = bootstrap(generator, values) / bootstrap(generator, base)
+    return with_interval(median(values) / median(base), resampled)
 
-    def medians(data):
-        return numpy.median(generator.choice(data, (1000, len(data))), axis=1)
 
-    ratios = medians(values) / medians(base)
-    low, high = numpy.percentile(ratios, [50 - percent / 2, 50 + percent / 2])
-    return median(values) / median(base), float(low), float(high)
+def paired_interval(values, base):
+    """The median of the ratios within each turn, and its interval.
+
+    What the machine does to both of a turn, measured right after each other, is not in it; and where the values come in
+    two clusters, as the speed of memory does, it does not jump from one to the other as the median of each does.
+    """
+    ratios = numpy.asarray(values, float) / numpy.asarray(base, float)
+    return with_interval(median(ratios), bootstrap(numpy.random.default_rng(1), ratios))
 
 
 def cpu_ns_of(pid):

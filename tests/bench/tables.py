@@ -1,6 +1,6 @@
 """Markdown tables, and how figures are written in them."""
 
-from sampling import median, percentile, ratio_interval
+from sampling import median, paired_interval, percentile, ratio_interval
 
 
 def table(header, rows):
@@ -26,6 +26,12 @@ def ratio(values, base):
         return "–"
     value, low, high = ratio_interval(values, base)
     return f"{number(value)} ({number(low)}–{number(high)})"
+
+
+def paired_ratio(values, base):
+    """The median of the turns' ratios and the interval it lies in with 95 %. To a thousandth, for it is close to 1."""
+    value, low, high = paired_interval(values, base)
+    return f"{value:.3f} ({low:.3f}–{high:.3f})"
 
 
 def spread(values):

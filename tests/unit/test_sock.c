@@ -267,32 +267,48 @@ static void abstract_sockets_have_no_path(void **state) {
         assert_int_equal(sock_path_of(fd, &path), -EINVAL);
 }
 
-static void check_path(int (*function)(char **), const char *expected) {
+static void check_default_path(const char *expected) {
         char *path;
 
-        assert_int_equal(function(&path), 0);
+        assert_int_equal(sock_default_path(&path), 0);
         assert_string_equal(path, expected);
         free(path);
 }
 
+static void check_client_path(const char *expected) {
+        char path[SOCK_PATH_BYTES];
+
+        assert_int_equal(sock_client_path(path), 0);
+        assert_string_equal(path, expected);
+}
+
 static void default_paths(void **state) {
-        char in_tmp[64];
+        char in_tmp[64], path[SOCK_PATH_BYTES], longest[SOCK_PATH_BYTES + 1];
 
         (void)state;
         snprintf(in_tmp, sizeof(in_tmp), "/tmp/poold-%u/poold.sock", (unsigned)geteuid());
-        check_path(sock_default_path, in_tmp);
+        check_default_path(in_tmp);
         setenv("XDG_RUNTIME_DIR", "", 1);
-        check_path(sock_default_path, in_tmp);
+        check_default_path(in_tmp);
         setenv("XDG_RUNTIME_DIR", "relative", 1); /* invalid, says its specification */
-        check_path(sock_default_path, in_tmp);
+        check_default_path(in_tmp);
+        check_client_path(in_tmp);
         setenv("XDG_RUNTIME_DIR", "/run/user/7", 1);
-        check_path(sock_default_path, "/run/user/7/poold/poold.sock");
-        check_path(sock_client_path, "/run/user/7/poold/poold.sock");
+        check_default_path("/run/user/7/poold/poold.sock");
+        check_client_path("/run/user/7/poold/poold.sock");
         setenv("POOLD_SOCKET", "", 1);
-        check_path(sock_client_path, "/run/user/7/poold/poold.sock");
+        check_client_path("/run/user/7/poold/poold.sock");
         setenv("POOLD_SOCKET", "/x/y.sock", 1);
-        check_path(sock_client_path, "/x/y.sock");
-        check_path(sock_default_path, "/run/user/7/poold/poold.sock");
+        check_client_path("/x/y.sock");
+        check_default_path("/run/user/7/poold/poold.sock");
+
+        memset(longest, 'x', SOCK_PATH_BYTES);
+        longest[SOCK_PATH_BYTES] = '\0';
+        setenv("POOLD_SOCKET", longest, 1);
+        assert_int_equal(sock_client_path(path), -ENAMETOOLONG);
+        longest[SOCK_PATH_BYTES - 1] = '\0';
+        setenv("POOLD_SOCKET", longest, 1);
+        check_client_path(longest);
 }
 
 int main(void) {

@@ -5,7 +5,7 @@ the pool being full before each. A burst takes from the first start to the last 
 """
 
 from sampling import expect_success, median, percentile, shuffled_turns
-from tables import ms, number, ratio, table
+from tables import ms, number, paired_ratio, table
 
 SCRIPTS = {
     "empty": ([], ""),
@@ -21,7 +21,7 @@ ROW_SIZES = (1, 4, 16, 32)
 ROW = 500
 SATURATED_SIZE = 4
 SATURATED_AT_ONCE = 8
-SLICE = {"empty": 30, "numpy": 30, "torch": 60}  # seconds
+SLICE = {"empty": 20, "numpy": 20, "torch": 40}  # seconds
 LEAD = 0.25  # of a slice: until the spares that were there at its beginning have stopped to count
 
 
@@ -95,7 +95,7 @@ def measure_saturation(bench, name):
     modules, text = SCRIPTS[name]
     script = bench.script(f"with_{name}.py", text)
     seconds = bench.count(SLICE[name], 4 if name != "torch" else 12)
-    rounds = bench.count(3, 1)
+    rounds = bench.count(5, 1)
     results = {"seconds": seconds, "size": SATURATED_SIZE, "at_once": SATURATED_AT_ONCE}
     with bench.poold(pool(modules, SATURATED_SIZE)) as poold, bench.sampler(poold) as sampler:
         of = commands(bench, poold, script)
@@ -147,7 +147,7 @@ def saturation_table(saturation):
     for name, rows in saturation.items():
         cold, warm = (rows[who]["per_second"] for who in ("python3", "poolctl"))
         share = sum(rows["poolctl"]["hits"]) / sum(rows["poolctl"]["runs"])
-        lines.append([name, number(median(warm)), number(median(cold)), ratio(warm, cold), f"{share:.0%}"])
+        lines.append([name, number(median(warm)), number(median(cold)), paired_ratio(warm, cold), f"{share:.0%}"])
     return table(["script", "`poolctl`, runs per second", "`python3`", "ratio", "warm"], lines)
 
 

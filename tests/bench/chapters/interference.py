@@ -5,8 +5,8 @@ The run, which imports torch itself, does a fixed amount of work on one CPU or o
 took.
 """
 
-from sampling import expect_success, median, ratio_interval, shuffled_turns
-from tables import number, table
+from sampling import expect_success, median, shuffled_turns
+from tables import number, paired_ratio, table
 
 WORK = """
 import os, sys, time, torch
@@ -60,7 +60,7 @@ def sample(bench, poold, sampler, kind, script, cpus):
 
 def measure(bench):
     script = bench.script("work.py", WORK.format(loops=bench.count(15_000_000, 5_000_000)))
-    rounds = bench.count(20, 2)
+    rounds = bench.count(30, 2)
     seconds = {}
     with bench.poold(INI) as poold, bench.sampler(poold) as sampler:
         cpus = bench.cpus
@@ -77,7 +77,5 @@ def tables(results):
     lines = []
     for cpus, kinds in results["took_s"].items():
         for kind in KINDS:
-            value, low, high = ratio_interval(kinds[kind], kinds["quiet"])
-            lines.append([cpus, KINDS[kind],
-                          number(median(kinds[kind]), " s"), f"{value:.3f} ({low:.3f}–{high:.3f})"])
+            lines.append([cpus, KINDS[kind], number(median(kinds[kind]), " s"), paired_ratio(kinds[kind], kinds["quiet"])])
     return table(["CPUs used", "", "median", "ratio"], lines)

@@ -1,15 +1,15 @@
 """Scripts afterwards: the speed of what scripts do, in a worker and in a python3 of their own.
 
 The two take turns, with poold's pool full before each. Of each process the fastest repetition of a kernel counts, for
-that has the least of other people's work in it; over the processes, the median of those.
+that has the least of other people's work in it; over the processes, the median of how the two of a turn compare.
 """
 
 import json
 import pathlib
 import subprocess
 
-from sampling import median, percentile, ratio_interval, shuffled_turns
-from tables import ms, table
+from sampling import median, percentile, shuffled_turns
+from tables import ms, paired_ratio, table
 
 KERNELS = pathlib.Path(__file__).parents[1] / "kernels.py"
 MODULES = {"python": [], "numpy": ["numpy"], "torch": ["torch"]}
@@ -23,7 +23,7 @@ def run(bench, poold, who, group):
 
 
 def measure_group(bench, group, modules):
-    rounds = bench.count(20, 2)
+    rounds = bench.count(30, 2)
     best = {}
     with bench.poold(f"[pool:default]\nsize = 1\nmodules = {', '.join(modules)}\n") as poold:
         for number, turn in shuffled_turns(["python3", "poolctl"], rounds):
@@ -43,9 +43,8 @@ def tables(results):
     lines = []
     for group, kernels in results["groups"].items():
         for kernel, taken in kernels.items():
-            value, low, high = ratio_interval(taken["poolctl"], taken["python3"])
             cold = [1e6 * seconds for seconds in taken["python3"]]
             # How far python3 is from itself tells what a difference is worth.
             noise = (percentile(cold, 75) - percentile(cold, 25)) / median(cold)
-            lines.append([group, kernel, ms(median(cold)), f"{value:.3f} ({low:.3f}–{high:.3f})", f"{noise:.3f}"])
+            lines.append([group, kernel, ms(median(cold)), paired_ratio(taken["poolctl"], taken["python3"]), f"{noise:.3f}"])
     return table(["group", "kernel", "`python3`", "warm / cold", "python3's quartiles apart"], lines)
