@@ -1,6 +1,7 @@
 #include "fit.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -39,8 +40,9 @@ static const char *const never_early[] = { "PYTHONASYNCIODEBUG", "PYTHONBREAKPOI
 struct fit {
         struct fit_settings settings;
         int n_options;
-        bool ignores_python; /* -E or -I: PYTHON* have no effect */
-        char **sensitive;    /* of the pool's environment, borrowed strings, NULL-terminated */
+        bool ignores_python;                  /* -E or -I: PYTHON* have no effect */
+        bool begins_sensitive[UCHAR_MAX + 1]; /* whether a variable that begins with this byte can be sensitive */
+        char **sensitive;                     /* of the pool's environment, borrowed strings, NULL-terminated */
         size_t n_sensitive;
         char *locale;
         rlim_t hard_limits[RLIM_NLIMITS]; /* above which a worker cannot go */
@@ -74,6 +76,8 @@ static bool is_named(const struct fit *fit, const char *variable) {
 }
 
 static bool is_sensitive(const struct fit *fit, const char *variable) {
+        if (!fit->begins_sensitive[(unsigned char)variable[0]])
+                return false;
         if (is_named(fit, variable))
                 return true;
         if (!IS_ONE_OF(variable, import_time) || IS_ONE_OF(variable, never_early))
@@ -122,6 +126,13 @@ static void read_hard_limits(rlim_t *ret_limits) {
         }
 }
 
+static void note_beginning(struct fit *fit, const char *pattern) {
+        if (pattern[0] == '*')
+                memset(fit->begins_sensitive, true, sizeof(fit->begins_sensitive));
+        else
+                fit->begins_sensitive[(unsigned char)pattern[0]] = true;
+}
+
 struct fit *fit_new(const struct fit_settings *settings) {
         char *const *envp = settings->envp, *const *options = settings->options;
         struct fit *fit = calloc(1, sizeof(*fit));
@@ -133,6 +144,10 @@ struct fit *fit_new(const struct fit_settings *settings) {
                 return NULL;
         fit->settings = *settings;
         read_hard_limits(fit->hard_limits);
+        for (size_t i = 0; i < sizeof(import_time) / sizeof(import_time[0]); i++)
+                note_beginning(fit, import_time[i]);
+        for (char *const *name = settings->env_sensitive; *name; name++)
+                note_beginning(fit, *name);
         while (options[fit->n_options])
                 fit->n_options++;
         pyargs_parse(options, fit->n_options, &args);
