@@ -18,12 +18,9 @@
 
 /* What a client does before each run: with neither printf(3) nor malloc(3), whose pages would be brought in for it. */
 static int join(char *ret_path, const char *folder, const char *rest) {
-        size_t n_folder = strlen(folder), n_rest = strlen(rest) + 1;
-
-        if (n_folder + n_rest > SOCK_PATH_BYTES)
+        if (strlen(folder) + strlen(rest) >= SOCK_PATH_BYTES)
                 return -ENAMETOOLONG;
-        memcpy(ret_path, folder, n_folder);
-        memcpy(ret_path + n_folder, rest, n_rest);
+        stpcpy(stpcpy(ret_path, folder), rest);
         return 0;
 }
 

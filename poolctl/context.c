@@ -19,6 +19,7 @@
 
 #define MAX_PROBED_FDS (1 << 20)
 #define MAX_LOW_FDS 64
+#define OWN_FDS 16      /* at most, which are open at once beside those that came through execve(2) */
 #define MORE_BYTES 4096 /* of a run than its arguments and environment, unless it has many files */
 
 /*
@@ -219,6 +220,8 @@ int context_collect(struct context *ret_context, struct miss *ret_miss) {
         r = find_fds(context, ret_miss);
         if (r)
                 return r;
+        if (context->limits[RLIMIT_NOFILE].rlim_cur < context->n_fds + OWN_FDS)
+                return miss_set(ret_miss, "fds", "too few files may be open at once (ulimit -n)");
         fill_standard_fds(context);
 
         context->cwd_fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);

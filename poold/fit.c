@@ -126,13 +126,6 @@ static void read_hard_limits(rlim_t *ret_limits) {
         }
 }
 
-static void note_beginning(struct fit *fit, const char *pattern) {
-        if (pattern[0] == '*')
-                memset(fit->begins_sensitive, true, sizeof(fit->begins_sensitive));
-        else
-                fit->begins_sensitive[(unsigned char)pattern[0]] = true;
-}
-
 struct fit *fit_new(const struct fit_settings *settings) {
         char *const *envp = settings->envp, *const *options = settings->options;
         struct fit *fit = calloc(1, sizeof(*fit));
@@ -145,9 +138,9 @@ struct fit *fit_new(const struct fit_settings *settings) {
         fit->settings = *settings;
         read_hard_limits(fit->hard_limits);
         for (size_t i = 0; i < sizeof(import_time) / sizeof(import_time[0]); i++)
-                note_beginning(fit, import_time[i]);
+                fit->begins_sensitive[(unsigned char)import_time[i][0]] = true;
         for (char *const *name = settings->env_sensitive; *name; name++)
-                note_beginning(fit, *name);
+                fit->begins_sensitive[(unsigned char)(*name)[0]] = true;
         while (options[fit->n_options])
                 fit->n_options++;
         pyargs_parse(options, fit->n_options, &args);

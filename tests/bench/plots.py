@@ -202,14 +202,13 @@ def plot_scripts(results):
 def plot_interference(results):
     """Each sample: what refilling does to a run."""
     took = results["took_s"]
-    kinds = {"python3": "python3", "quiet": "warm, nothing\nto refill", "refilling": "warm,\nrefilling"}
+    kinds = {"python3": "python3", "refilling": "warm,\nrefilling"}
     figure, axes = pyplot.subplots(1, len(took), figsize=(3.6 * len(took), 2.8), sharey=True, squeeze=False,
                                    constrained_layout=True)
     generator = numpy.random.default_rng(1)
     for axis, (cpus, of) in zip(axes[0], took.items()):
-        base = median(of["quiet"])
         for place, kind in enumerate(kinds):
-            values = numpy.array(of[kind]) / base
+            values = numpy.divide(of[kind], of["quiet"])
             axis.plot(place + generator.uniform(-0.15, 0.15, len(values)), values, "o", markersize=3, alpha=0.6,
                       color=COLOURS["python3"] if kind == "python3" else COLOURS["poolctl"])
             axis.hlines(numpy.median(values), place - 0.3, place + 0.3, color="#333333", linewidth=1.5)
@@ -217,7 +216,7 @@ def plot_interference(results):
         axis.set_xticks(range(len(kinds)), kinds.values(), fontsize=8)
         axis.set_title(f"a run on {cpus} CPU{'s' if int(cpus) > 1 else ''}")
         axis.grid(axis="x", visible=False)
-    axes[0][0].set_ylabel("time, × the median of\n“nothing to refill”")
+    axes[0][0].set_ylabel("time, × that of the same\nturn’s “nothing to refill”")
     axes[0][0].legend(fontsize=7)
     return figure
 

@@ -100,7 +100,8 @@ def paired_interval(values, base):
     What the machine does to both of a turn, measured right after each other, is not in it; and where the values come in
     two clusters, as the speed of memory does, it does not jump from one to the other as the median of each does.
     """
-    ratios = numpy.asarray(values, float) / numpy.asarray(base, float)
+    assert len(values) == len(base)
+    ratios = numpy.divide(values, base)
     return with_interval(median(ratios), bootstrap(numpy.random.default_rng(1), ratios))
 
 

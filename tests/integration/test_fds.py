@@ -99,6 +99,28 @@ def test_many_open_files(poold):
     assert ours == theirs == (0, b"131\n", b"")
 
 
+@pytest.mark.parametrize("numbers", [[], [62], [63], [64], range(3, 63), range(3, 64), range(3, 65), [3, 639]],
+                         ids=lambda numbers: f"{min(numbers, default='none')}-{max(numbers, default='none')}")
+def test_wherever_the_files_are(poold, numbers):
+    """Low ones are asked for by number, else they are listed."""
+    poold.start()
+    code = "import os; print([i for i in range(3, 640) if os.path.exists(f'/proc/self/fd/{i}') and os.get_inheritable(i)])"
+    opened = "".join(f"exec {number}</dev/null; " for number in numbers)
+    theirs, ours = both(poold, opened + 'exec "$@"', "-c", code)
+    assert ours == theirs == (0, f"{list(numbers)}\n".encode(), b"")
+
+
+@pytest.mark.parametrize("limit", [7, 8, 18, 19, 20])
+def test_a_low_limit_of_open_files(poold, limit):
+    """Either there is room for all that a warm run needs, or it is python3's."""
+    poold.start()
+    theirs, ours = [subprocess.run(["bash", "-c", f'ulimit -Sn {limit}; exec "$@"', "bash", *program, "-c", "print('once')"],
+                                   env=poold.env, capture_output=True, timeout=60)
+                    for program in ([PYTHON], [poold.program("poolctl"), "run"])]
+    assert (ours.returncode, ours.stdout, ours.stderr) == (theirs.returncode, theirs.stdout, theirs.stderr)
+    assert (poold.pool()["hits"] == 1) == (limit >= 19)
+
+
 def test_more_open_files_than_a_message_can_carry_fall_back(poold):
     poold.start()
     shell = 'ulimit -n 1024; for i in $(seq 20 500); do eval "exec $i</dev/null"; done; exec "$@"'

@@ -38,11 +38,9 @@ def at_terminal(poold, *args, columns=80, **env):
     master, slave = os.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 50, columns, 0, 0))
     env = {name: value for name, value in poold.env.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")} | env
-    try:
-        done = poold.ctl(*args, env=env | {"TERM": "xterm"} | env, stdout=slave, stderr=subprocess.PIPE)
-    finally:
-        os.close(slave)
     with os.fdopen(master, "rb", buffering=0) as reader:
+        with os.fdopen(slave, "wb", buffering=0) as terminal:
+            done = poold.ctl(*args, env=env | {"TERM": "xterm"} | env, stdout=terminal, stderr=subprocess.PIPE)
         assert (done.returncode, done.stderr) == (0, b"")
         return b"".join(until_hung_up(reader)).decode().replace("\r\n", "\n")
 

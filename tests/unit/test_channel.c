@@ -713,6 +713,39 @@ static void sizes_around_that_of_a_read(void **state) {
         }
 }
 
+/* The same for what a client is answered, of which it reads less at once. */
+static void answers_around_the_size_of_a_read(void **state) {
+        char detail[4096];
+
+        (void)state;
+        for (size_t n = 900; n < sizeof(detail); n += n < 1100 ? 1 : 999) {
+                _cleanup_ends_ struct ends ends;
+                const size_t lengths[] = { 1, n, n, 2 };
+
+                ends_init(&ends);
+                memset(detail, 'x', n);
+                for (size_t i = 0; i < 4; i++) {
+                        const struct proto_refused refused = { .reason = "", .detail = detail, .python = "" };
+                        _cleanup_writer_ struct wire_writer payload = { 0 };
+
+                        detail[lengths[i]] = '\0';
+                        proto_put_refused(&payload, &refused);
+                        detail[lengths[i]] = 'x';
+                        assert_int_equal(channel_send(ends.server, PROTO_REFUSED, &payload, NULL), 0);
+                }
+                for (size_t i = 0; i < 4; i++) {
+                        struct proto_refused refused;
+                        struct message message;
+
+                        assert_int_equal(channel_receive(ends.client, &message), 0);
+                        assert_int_equal(proto_get_refused(&message.payload, &refused), 0);
+                        assert_int_equal(strlen(refused.detail), lengths[i]);
+                        if (i % 2)
+                                channel_trim(ends.client);
+                }
+        }
+}
+
 static uint32_t next_random(uint32_t *seed) {
         *seed = *seed * UINT32_C(1664525) + UINT32_C(1013904223);
         return *seed >> 8;
@@ -788,6 +821,7 @@ int main(void) {
                 UNIT_TEST(stolen_fds_outlive_the_message),
                 UNIT_TEST(releasing_keeps_the_socket),
                 UNIT_TEST(sizes_around_that_of_a_read),
+                UNIT_TEST(answers_around_the_size_of_a_read),
                 UNIT_TEST(garbage),
         };
 

@@ -339,6 +339,30 @@ static void a_writer_grows_to_megabytes(void **state) {
         assert_int_equal(wire_reader_end(&reader), 0);
 }
 
+/* What is written beyond the borrowed bytes, and before, is all in the writer's own. */
+static void a_borrowed_buffer_may_be_too_small(void **state) {
+        uint32_t room[4] = { 0 };
+
+        (void)state;
+        for (uint32_t n = 0; n < 9; n++) {
+                _cleanup_writer_ struct wire_writer writer = { 0 };
+                struct wire_reader reader;
+                uint32_t value;
+
+                wire_writer_borrow(&writer, room, sizeof(room));
+                for (uint32_t i = 0; i < n; i++)
+                        wire_put_u32(&writer, i);
+                assert_int_equal(writer.n_bytes, n * sizeof(value));
+                assert_int_equal(writer.data == (uint8_t *)room, n * sizeof(value) <= sizeof(room));
+                reader = reader_of(&writer);
+                for (uint32_t i = 0; i < n; i++) {
+                        wire_get_u32(&reader, &value);
+                        assert_int_equal(value, i);
+                }
+                assert_int_equal(wire_reader_end(&reader), 0);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 UNIT_TEST(integers_are_little_endian_and_keep_their_bounds),
@@ -356,6 +380,7 @@ int main(void) {
                 UNIT_TEST(integer_lists_come_back),
                 UNIT_TEST(malformed_integer_lists_are_refused),
                 UNIT_TEST(a_writer_grows_to_megabytes),
+                UNIT_TEST(a_borrowed_buffer_may_be_too_small),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

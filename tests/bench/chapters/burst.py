@@ -1,4 +1,4 @@
-"""Bursts and saturation: many runs at once, 500 in a row, and more than there are spares for a minute.
+"""Bursts and saturation: many runs at once, 500 in a row, and for more than a minute more than there are spares.
 
 What finds no spare falls back to python3, as it does for users. Each is compared with python3 doing the same, in turns,
 the pool being full before each. A burst takes from the first start to the last end.

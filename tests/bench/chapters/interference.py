@@ -77,5 +77,6 @@ def tables(results):
     lines = []
     for cpus, kinds in results["took_s"].items():
         for kind in KINDS:
-            lines.append([cpus, KINDS[kind], number(median(kinds[kind]), " s"), paired_ratio(kinds[kind], kinds["quiet"])])
-    return table(["CPUs used", "", "median", "ratio"], lines)
+            ratio = paired_ratio(kinds[kind], kinds["quiet"]) if kind != "quiet" else ""
+            lines.append([cpus, KINDS[kind], number(median(kinds[kind]), " s"), ratio])
+    return table(["CPUs used", "", "median", "× nothing to refill"], lines)
