@@ -26,6 +26,7 @@
 #include "python.h"
 #include "terminal.h"
 #include "title.h"
+#include "turn.h"
 
 #define LARGE_BYTES (64 << 10)
 
@@ -181,13 +182,17 @@ static void close_all_others(void) {
  * gone. What the kernel has left to do for us afterwards it does when it has nothing better to do.
  */
 static void report(int wait_status) {
-        if (getpid() == job.pid && own_socket_is_there(&job.client_socket)) {
+        bool is_told = getpid() == job.pid && own_socket_is_there(&job.client_socket);
+
+        if (is_told) {
                 close_all_others();
                 stages_note("tells");
                 send_exit(wait_status);
                 stages_end();
         }
         patience_set_for_good();
+        if (is_told)
+                turn_take();
 }
 
 /* Returns 0 if the run is ours to start, DECLINED if the client has given it up, or negative errno. */
@@ -459,6 +464,7 @@ static int preload(const struct message *message, uint64_t init_usec) {
                 return settled == CHANNEL_EOF || settled == -EPROTO ? settled : -1;
         title_idle();
         merge_free_pieces();
+        turn_note_threads();
         return send_ready(init_usec, job_now_usec() - began_usec);
 }
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import time
 
 import pytest
 
@@ -109,3 +111,27 @@ def test_end_is_not_seen_by_the_script(poold, code):
 def test_end_is_seen_as_under_python3(poold, code):
     poold.start()
     poold.same_as_python3("-c", code)
+
+
+def seconds_until_gone(poold, code):
+    """From poolctl's end to that of the worker, whose pid the script prints; poold's pool is full again then."""
+    done = poold.run("-c", code)
+    told = time.monotonic()
+    assert done.returncode == 0 and done.stderr == b""
+    pid = int(done.stdout)
+    harness.eventually("the worker's end", lambda: harness.state_of(pid) == "X")
+    gone = time.monotonic()
+    poold.wait_idle()
+    return gone - told
+
+
+def test_workers_end_one_after_the_other(poold):
+    """Whoever finds another one ending waits, but not for ever, and not with threads of the script that would run on."""
+    poold.start()
+    waits = "import os; print(os.getpid())"
+    ends = waits + "; import threading, time; threading.Thread(target=time.sleep, args=(600,), daemon=True).start()"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as another:
+        another.bind(f"\0poold-end-{os.geteuid()}")
+        assert seconds_until_gone(poold, waits) > 0.2
+        assert min(seconds_until_gone(poold, ends) for _ in range(5)) < 0.2
+    assert min(seconds_until_gone(poold, waits) for _ in range(5)) < 0.2
