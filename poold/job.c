@@ -464,7 +464,6 @@ static int preload(const struct message *message, uint64_t init_usec) {
                 return settled == CHANNEL_EOF || settled == -EPROTO ? settled : -1;
         title_idle();
         merge_free_pieces();
-        turn_note_threads();
         return send_ready(init_usec, job_now_usec() - began_usec);
 }
 

@@ -311,8 +311,11 @@ static void carry_out(struct keeper *keeper, const struct proto_keep *keep) {
                 signal_group(keeper, group_of_worker(keeper), (int)keep->signo);
         if (keep->orders & PROTO_KEEP_HANGUP)
                 keeper->master = fd_close(keeper->master);
-        if (keep->orders & PROTO_KEEP_DONE)
+        if (keep->orders & PROTO_KEEP_DONE) {
                 keeper->is_done = true;
+                keeper->end_at_ms = 0;
+                kill(keeper->worker, SIGCONT); /* it is to end, see turn.h */
+        }
 }
 
 /* The time of a run begins with it, and goes on while it is stopped, but not while the machine sleeps. */
@@ -441,6 +444,8 @@ static void on_stop(struct keeper *keeper, int signo) {
 
         proto_put_stopped(&payload, &(struct proto_stopped){ .signo = (uint32_t)signo });
         tell(keeper, PROTO_STOPPED, &payload);
+        if (keeper->is_done)
+                kill(keeper->worker, SIGCONT);
 }
 
 /* It has ended, but is only reaped at last: until then the number of its group is its own. */

@@ -1,6 +1,7 @@
 #include "turn.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -9,39 +10,36 @@
 #include <time.h>
 #include <unistd.h>
 
-#define N_TRIES 100
+#include "lib/signal_mask.h"
+
+#define N_TRIES 20
 #define PAUSE_NSEC 5000000
 
-static nlink_t n_noted_threads;
-
-/* The folder has a link for each of them: proc_task_getattr() of Linux. 0 if nobody knows. */
-static nlink_t count_threads(void) {
+/* Beside its own two links, the folder has one for each: proc_task_getattr() of Linux. */
+static bool has_one_thread(void) {
         struct stat st;
 
-        return stat("/proc/self/task", &st) < 0 ? 0 : st.st_nlink;
-}
-
-void turn_note_threads(void) {
-        n_noted_threads = count_threads();
+        return stat("/proc/self/task", &st) == 0 && st.st_nlink == 3;
 }
 
 /*
- * An abstract address is taken by one socket at a time, and free again when that is closed, which the kernel does after
- * it has taken back the memory (do_exit() of Linux).
+ * An abstract address is one socket's at a time, and free again when that is closed, which the kernel does after it has
+ * taken back the memory (do_exit() of Linux).
  */
 void turn_take(void) {
         const struct timespec pause = { .tv_nsec = PAUSE_NSEC };
         struct sockaddr_un address = { .sun_family = AF_UNIX };
-        int n_name, fd;
+        socklen_t n_bytes = offsetof(struct sockaddr_un, sun_path) + 1;
+        int fd;
 
-        if (count_threads() > n_noted_threads)
+        signal_mask_set(SIGNAL_MASK_ALL);
+        if (!has_one_thread() || chdir("/") < 0)
                 return;
+        n_bytes += (socklen_t)snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "poold-end-%u",
+                                       (unsigned)geteuid());
         fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        n_name = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "poold-end-%u", (unsigned)geteuid());
         for (int i = 0; i < N_TRIES; i++) {
-                if (bind(fd, (const struct sockaddr *)&address,
-                         (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n_name)) == 0 ||
-                    errno != EADDRINUSE)
+                if (bind(fd, (const struct sockaddr *)&address, n_bytes) == 0 || errno != EADDRINUSE)
                         return;
                 nanosleep(&pause, NULL);
         }

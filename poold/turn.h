@@ -1,16 +1,12 @@
 #pragma once
 
 /*
- * Workers that end one after the other. A worker's end is mostly the kernel's, which takes back the memory of all that
- * was imported: 10 ms for torch. Where the CPUs are shared evenly among sessions (autogroup, sched(7)), and each worker
- * leads one, several that end at once leave little to the runs that follow, however low their priorities.
- */
-
-/* What must not run on while its process waits: to be called when the threads are those of the modules only. */
-void turn_note_threads(void);
-
-/*
- * Waits, half a second at most, until no other worker of this user's waits to end or ends, and has the turn until the
- * process is gone. Returns at once if it has more threads than were noted: the script's, which end with it.
+ * Workers whose run has ended go one after the other. Most of it is the kernel's work, which takes back the memory of all
+ * that was imported: 10 ms for torch. Where the CPUs are shared evenly among sessions (autogroup, sched(7)), and each
+ * worker leads one, several that end at once leave little to the runs that follow, however low their priorities.
+ *
+ * Waits, a tenth of a second at most, until no other worker of this user's ends, and has the turn until the process is
+ * gone. Returns at once with more than one thread: the others must not run on. Signals stay blocked, and the process is
+ * in the root folder. Somebody who takes the address, which has no owner, delays an end by as much, and no more.
  */
 void turn_take(void);
