@@ -39,6 +39,15 @@ struct channel {
         uint8_t first[]; /* ANSWER_READ_BYTES of a client's, which is spared another malloc(3) */
 };
 
+/* Nothing is read, and it will be to `first`, or to what grow_input() allocates. */
+static void reset_input(struct channel *channel) {
+        bool has_first = channel->self == PROTO_CLIENT;
+
+        channel->in = has_first ? channel->first : NULL;
+        channel->n_allocated = has_first ? ANSWER_READ_BYTES : 0;
+        channel->n_in = channel->n_taken = 0;
+}
+
 struct channel *channel_new(int fd, unsigned self, unsigned peers) {
         struct channel *channel = malloc(sizeof(*channel) + (self == PROTO_CLIENT ? ANSWER_READ_BYTES : 0));
 
@@ -49,8 +58,7 @@ struct channel *channel_new(int fd, unsigned self, unsigned peers) {
         channel->fd = fd;
         channel->self = self;
         channel->peers = peers;
-        channel->in = NULL;
-        channel->n_in = channel->n_taken = channel->n_allocated = 0;
+        reset_input(channel);
         fdset_init(&channel->in_fds);
         channel->out = NULL;
         channel->out_tail = &channel->out;
@@ -71,8 +79,7 @@ static void outgoing_pop(struct channel *channel) {
 static void drop_input(struct channel *channel) {
         if (channel->in != channel->first)
                 free(channel->in);
-        channel->in = NULL;
-        channel->n_in = channel->n_taken = channel->n_allocated = 0;
+        reset_input(channel);
 }
 
 int channel_release(struct channel *channel) {
@@ -115,14 +122,8 @@ void channel_trim(struct channel *channel) {
 /* Room for @n_bytes in all, those that were read included. Returns 0 or -ENOMEM. */
 static int grow_input(struct channel *channel, size_t n_bytes) {
         bool is_first = channel->in == channel->first;
-        uint8_t *in;
+        uint8_t *in = realloc(is_first ? NULL : channel->in, n_bytes);
 
-        if (channel->self == PROTO_CLIENT && !channel->in && n_bytes <= ANSWER_READ_BYTES) {
-                channel->in = channel->first;
-                channel->n_allocated = ANSWER_READ_BYTES;
-                return 0;
-        }
-        in = realloc(is_first ? NULL : channel->in, n_bytes);
         if (!in)
                 return -ENOMEM;
         if (is_first)

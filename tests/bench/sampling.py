@@ -82,8 +82,9 @@ def bootstrap(generator, values):
     return numpy.median(generator.choice(values, (1000, len(values))), axis=1)
 
 
-def with_interval(value, resampled, percent=95):
-    low, high = numpy.percentile(resampled, [50 - percent / 2, 50 + percent / 2])
+def with_interval(value, resampled):
+    """@value, and where 95 % of what was @resampled lie."""
+    low, high = numpy.percentile(resampled, [2.5, 97.5])
     return value, float(low), float(high)
 
 
