@@ -9,6 +9,7 @@ import os
 import pathlib
 import platform
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -208,6 +209,7 @@ def measure(options):
 
 def main():
     options = parse(sys.argv[1:])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # poold is stopped, and the folder removed
     options.out.mkdir(parents=True, exist_ok=True)
     failed = [] if options.report else measure(options)
     report.write(json.loads((options.out / "results.json").read_text()), options.out, CHAPTERS)

@@ -1,7 +1,8 @@
 /*
- * bench-floor RUNS: what poold's part in a run costs at the least. It makes the system calls of a handover and of a run's
- * end (poold/server.c, runs.c, worker.c), with as many bytes and fds, and nothing else: it looks at nothing that it
- * gets. Prints the microseconds of CPU time that it has used for each run, one after the other.
+ * bench-floor RUNS SECONDS: what poold's part in a run costs at the least. It makes the system calls of a handover and of
+ * a run's end (poold/server.c, runs.c, worker.c), with as many bytes and fds, and nothing else: it looks at nothing that
+ * it gets. Prints the microseconds of CPU time that it has used for each run, one after the other, of workers that have
+ * waited so long: what ps(1) or a monitor has looked at meanwhile takes longer to reap, for what it leaves in /proc.
  */
 
 #include <errno.h>
@@ -66,11 +67,13 @@ static ssize_t do_receive(int fd, struct msghdr *header) {
         return recvmsg(fd, header, MSG_CMSG_CLOEXEC);
 }
 
-/* Has its run, which the client hears the end of, and ends. */
+/* Has its run, which the client hears the end of, and ends. Keeps no other worker's fds: an execve would have closed them. */
 static _Noreturn void be_worker(int control) {
         int fds[N_FDS + 1];
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close_range(STDERR_FILENO + 1, (unsigned)control - 1, 0);
+        close_range((unsigned)control + 1, ~0U, 0);
         if (transfer(control, fds, N_FDS + 1, sizeof(bytes), do_receive) != N_BYTES)
                 _exit(1);
         _exit(0);
@@ -183,7 +186,8 @@ static int start_listening(struct sockaddr_un *ret_address, socklen_t *ret_size)
 
 int main(int argc, char **argv) {
         static struct worker workers[MAX_RUNS];
-        const uint32_t n_runs = argc == 2 ? (uint32_t)strtoul(argv[1], NULL, 10) : 0;
+        const uint32_t n_runs = argc == 3 ? (uint32_t)strtoul(argv[1], NULL, 10) : 0;
+        const unsigned n_seconds = argc == 3 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
         int epoll_fd = epoll_create1(EPOLL_CLOEXEC), listen_fd;
         struct epoll_event event = { .events = EPOLLIN };
         struct sockaddr_un address;
@@ -191,7 +195,7 @@ int main(int argc, char **argv) {
         pid_t clients;
 
         if (n_runs < 1 || n_runs > MAX_RUNS) {
-                fprintf(stderr, "usage: bench-floor RUNS, 1 to %d\n", MAX_RUNS);
+                fprintf(stderr, "usage: bench-floor RUNS SECONDS, with 1 to %d RUNS\n", MAX_RUNS);
                 return 2;
         }
         listen_fd = start_listening(&address, &size);
@@ -199,6 +203,7 @@ int main(int argc, char **argv) {
                 die("epoll_ctl");
         for (uint32_t i = 0; i < n_runs; i++)
                 workers[i] = start_worker(epoll_fd, i);
+        sleep(n_seconds);
         clients = fork();
         if (clients == 0)
                 be_clients(&address, size, n_runs);

@@ -22,7 +22,7 @@ static char message[2 << 20];
 
 static _Noreturn void die(const char *what) {
         fprintf(stderr, "forkclient: %s: %s\n", what, strerror(errno));
-        exit(125);
+        exit(EXIT_FAILURE);
 }
 
 static size_t put(size_t at, const char *text) {

@@ -169,7 +169,8 @@ def plot_scale(results):
         }
         for (label, values), shade in zip(lines.items(), ("#0072b2", "#009e73", "#cc79a7")):
             middle, low, high = numpy.array(values).T
-            axis.errorbar(at, middle, [middle - low, high - middle], fmt="o-", markersize=3, capsize=2, color=shade, label=label)
+            axis.errorbar(at, middle, numpy.maximum([middle - low, high - middle], 0), fmt="o-", markersize=3, capsize=2,
+                          color=shade, label=label)
         axis.axhline(1.5, color="#333333", linewidth=1, linestyle=":", label="the goal, 1.5")
         axis.set_xticks(at, [f"{int(level):,}" for level in rows])
         axis.set_xlabel(what)

@@ -2,7 +2,7 @@
 
 Four workers that import torch are to be replaced when the run begins: its own and three that were taken just before.
 The run, which imports torch itself, does a fixed amount of work on one CPU or on all of them, and says how long that
-took.
+took. poold warms up on CPUs that are idle: how many of the four were replaced by the run's end is said, too.
 """
 
 from sampling import expect_success, median, shuffled_turns
@@ -58,10 +58,16 @@ def sample(bench, poold, sampler, kind, script, cpus):
     return run(poold, "spent" if kind == "refilling" else "full", script, cpus)
 
 
+def replacements(poold):
+    """(done, begun) in the pool that was spent, right after the run."""
+    pool = poold.pool("spent")
+    return pool["idle"], pool["starting"]
+
+
 def measure(bench):
     script = bench.script("work.py", WORK.format(loops=bench.count(15_000_000, 5_000_000)))
     rounds = bench.count(30, 2)
-    seconds = {}
+    seconds, replaced = {}, {}
     with bench.poold(INI) as poold, bench.sampler(poold) as sampler:
         cpus = bench.cpus
         for n_cpus in sorted({1, cpus}):
@@ -70,7 +76,9 @@ def measure(bench):
                 for kind in turn:
                     taken = sample(bench, poold, sampler, kind, script, n_cpus)
                     seconds.setdefault(str(n_cpus), {}).setdefault(kind, []).append(taken)
-    return {"took_s": seconds}
+                    if kind == "refilling":
+                        replaced.setdefault(str(n_cpus), []).append(replacements(poold))
+    return {"took_s": seconds, "replaced": replaced}
 
 
 def tables(results):
@@ -78,5 +86,7 @@ def tables(results):
     for cpus, kinds in results["took_s"].items():
         for kind in KINDS:
             ratio = paired_ratio(kinds[kind], kinds["quiet"]) if kind != "quiet" else ""
-            lines.append([cpus, KINDS[kind], number(median(kinds[kind]), " s"), ratio])
-    return table(["CPUs used", "", "median", "× nothing to refill"], lines)
+            done, begun = (median(counts) for counts in zip(*results["replaced"][cpus]))
+            replaced = f"{done:.0f}, and {begun:.0f} begun" if kind == "refilling" else ""
+            lines.append([cpus, KINDS[kind], number(median(kinds[kind]), " s"), ratio, replaced])
+    return table(["CPUs used", "", "median", "× nothing to refill", "replaced meanwhile"], lines)

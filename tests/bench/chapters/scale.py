@@ -22,6 +22,7 @@ LEVELS = {
     "waiting clients": (0, 10, 100, 1000),
 }
 PAUSE = 0.1
+WAITED = 2  # seconds: bench-floor's workers have waited like poold's
 MISSED = 125
 ONE = "[pool:default]\nsize = 1\n"
 
@@ -97,7 +98,7 @@ while os.path.exists({!r}):
 def measure_cpu(bench):
     """poold's CPU time per run, handover and end of the run alone, and with the replacement; and what bench-floor has."""
     rounds, runs = bench.count(5, 1), bench.count(60, 6)
-    results = {"handover_us": [], "with_replacement_us": [], "floor_us": []}
+    results = {"handover_us": [], "with_replacement_us": [], "floor_us": [], "floor_of_new_us": []}
     closed = bench.folder / "closed"
     (bench.folder / "gate").mkdir()
     (bench.folder / "gate/gate.py").write_text(GATE.format(str(closed)))
@@ -108,16 +109,18 @@ def measure_cpu(bench):
             bench.progress("scale: poold's CPU time", number_of_round, rounds)
             poold.wait_idle()
             closed.touch()
+            keepers = set(harness.children_of(poold.pid))
             before = cpu_ns_of(poold.pid)
             expect_success(command, sampler.row(command, runs))
-            time.sleep(0.1)  # until the last worker has ended, and no longer: poold looks when it may replace them
+            harness.eventually("the workers to end", lambda: not keepers & set(harness.children_of(poold.pid)))
             handed_over = cpu_ns_of(poold.pid)
             closed.unlink()
             time.sleep(bench.count(6, 2))
             replaced = cpu_ns_of(poold.pid)
             results["handover_us"].append(round((handed_over - before) / 1000 / runs, 2))
             results["with_replacement_us"].append(round((replaced - before) / 1000 / runs, 2))
-            results["floor_us"].append(float(subprocess.check_output([bench.floor, str(runs)])))
+            for floor, waited in (("floor_us", WAITED), ("floor_of_new_us", 0)):
+                results[floor].append(float(subprocess.check_output([bench.floor, str(runs), str(waited)])))
     return results
 
 
@@ -141,4 +144,5 @@ def tables(results):
                   "found no spare"], lines) + (
         f"\npoold's CPU time per run: {number(median(cpu['handover_us']))} µs for the handover and the run's end, "
         f"{number(median(cpu['with_replacement_us']))} µs with the worker's replacement. A server that makes the same "
-        f"system calls for a handover and an end, and does nothing else: {number(median(cpu['floor_us']))} µs.\n")
+        f"system calls for a handover and an end, and does nothing else: {number(median(cpu['floor_us']))} µs with workers "
+        f"that have waited for {WAITED} s, as poold's have, {number(median(cpu['floor_of_new_us']))} µs with new ones.\n")

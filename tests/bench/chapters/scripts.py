@@ -1,7 +1,8 @@
 """Scripts afterwards: the speed of what scripts do, in a worker and in a python3 of their own.
 
-The two take turns, with poold's pool full before each. Of each process the fastest repetition of a kernel counts, for
-that has the least of other people's work in it; over the processes, the median of how the two of a turn compare.
+The two take turns, with poold's pool full before each. Each process runs a kernel once, uncounted, and then the fastest
+repetition counts, for that has the least of other people's work in it; over the processes, the median of how the two of
+a turn compare.
 """
 
 import json
