@@ -205,6 +205,8 @@ int main(int argc, char **argv) {
                 workers[i] = start_worker(epoll_fd, i);
         sleep(n_seconds);
         clients = fork();
+        if (clients < 0)
+                die("fork");
         if (clients == 0)
                 be_clients(&address, size, n_runs);
         printf("%.2f\n", serve(epoll_fd, listen_fd, workers, n_runs) / n_runs);

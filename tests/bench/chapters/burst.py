@@ -1,8 +1,8 @@
-"""Bursts and saturation: many runs at once, 500 in a row, and for more than a minute more than there are spares.
+"""Bursts and saturation: many runs at once, 500 in a row, and more than there are spares, in slices of 20 s or more.
 
 What finds no spare falls back to python3, as it does for users. Each is compared with python3 doing the same, the pool
 being full before each; in turns, but for the 500, which each does once. A burst takes from the first start to the last
-end, and is the median of three.
+end, and is the median of three. Of a slice, what follows its first quarter counts.
 """
 
 from sampling import expect_success, median, percentile, shuffled_turns

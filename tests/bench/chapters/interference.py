@@ -2,7 +2,8 @@
 
 Four workers that import torch are to be replaced when the run begins: its own and three that were taken just before.
 The run, which imports torch itself, does a fixed amount of work on one CPU or on all of them, and says how long that
-took. poold warms up on CPUs that are idle: how many of the four were replaced by the run's end is said, too.
+took. poold warms up on CPUs that are idle, or after a while: how many of the four were replaced, or begun to be, right
+after the run is said, too, of all turns together.
 """
 
 from sampling import expect_success, median, shuffled_turns
@@ -86,7 +87,7 @@ def tables(results):
     for cpus, kinds in results["took_s"].items():
         for kind in KINDS:
             ratio = paired_ratio(kinds[kind], kinds["quiet"]) if kind != "quiet" else ""
-            done, begun = (median(counts) for counts in zip(*results["replaced"][cpus]))
-            replaced = f"{done:.0f}, and {begun:.0f} begun" if kind == "refilling" else ""
+            done, begun = (sum(counts) for counts in zip(*results["replaced"][cpus]))
+            replaced = f"{done}, and {begun} begun, in {len(kinds[kind])} turns" if kind == "refilling" else ""
             lines.append([cpus, KINDS[kind], number(median(kinds[kind]), " s"), ratio, replaced])
     return table(["CPUs used", "", "median", "× nothing to refill", "replaced meanwhile"], lines)

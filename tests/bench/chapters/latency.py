@@ -2,7 +2,8 @@
 
 Apart: each run half a second after the one before, whatever that was, so that all are hit alike by poold's refills. Back
 to back: rows of as many runs as the pool of 16 has spares. On a pipe, and as a shell's job on a terminal. Where the time
-goes is from other runs, apart and on a pipe, that note when they reach which stage: $POOLD_TRACE in poolctl(1).
+goes is from other runs, apart and on a pipe, that note when they reach which stage: $POOLD_TRACE in poolctl(1). The
+fork server and other peers are compared on a pipe, and in this chapter only.
 """
 
 import subprocess

@@ -1,9 +1,9 @@
 """Scale: 1 to 500 idle workers, 1 to 50 pools, 0 to 1,000 waiting clients. What does a run cost among so many?
 
-Each is compared with a poold of one pool with one idle worker and nobody waiting, in turns. Measured are the run as its
-client sees it; the handoff as poold sees it, from the accepted connection to the worker that has the run; and the CPU
-time of poold itself, the replacement of the worker included. How much of that is the handover alone is measured while
-nothing can be replaced, since the two workers that may warm up at once are kept from ending that.
+Each, one by one, is compared with a poold of one pool with one idle worker and nobody waiting, in turns. Measured are the
+run as its client sees it; the handoff as poold sees it, from the accepted connection to the worker that has the run; and
+the CPU time of poold itself, the replacement of the worker included. How much of that is the handover alone is measured
+while nothing can be replaced, since the two workers that may warm up at once are kept from ending that.
 """
 
 import contextlib
@@ -120,7 +120,7 @@ def measure_cpu(bench):
             results["handover_us"].append(round((handed_over - before) / 1000 / runs, 2))
             results["with_replacement_us"].append(round((replaced - before) / 1000 / runs, 2))
             for floor, waited in (("floor_us", WAITED), ("floor_of_new_us", 0)):
-                results[floor].append(float(subprocess.check_output([bench.floor, str(runs), str(waited)])))
+                results[floor].append(float(subprocess.check_output([bench.floor, str(runs), str(waited)], timeout=60)))
     return results
 
 
@@ -136,13 +136,15 @@ def tables(results):
         for level, row in levels.items():
             one, many = row["one"], row["many"]
             lines.append([f"{int(level):,} {what}", *spread(many["us"]), ratio(many["us"], one["us"]),
-                          f"{many['handoff_us']['p50']} µs", number(many["handoff_us"]["p50"] / one["handoff_us"]["p50"]),
+                          *(number(many["handoff_us"][part], " µs") for part in ("p50", "p99")),
+                          number(many["handoff_us"]["p50"] / one["handoff_us"]["p50"]),
                           number(many["cpu_us_per_run"], " µs"), number(many["cpu_us_per_run"] / one["cpu_us_per_run"]),
                           number(many["memory"]["pss_kb"] / 1024, " MB"), many["missed"]])
     cpu = results["cpu"]
-    return table(["", "run, median", "99 %", "× one", "handoff, median", "× one", "poold's CPU per run", "× one", "its memory",
-                  "found no spare"], lines) + (
+    return table(["", "run, median", "99 %", "× one", "handoff, median", "99 %", "× one", "poold's CPU per run", "× one",
+                  "its memory", "found no spare"], lines) + (
         f"\npoold's CPU time per run: {number(median(cpu['handover_us']))} µs for the handover and the run's end, "
         f"{number(median(cpu['with_replacement_us']))} µs with the worker's replacement. A server that makes the same "
         f"system calls for a handover and an end, and does nothing else: {number(median(cpu['floor_us']))} µs with workers "
-        f"that have waited for {WAITED} s, as poold's have, {number(median(cpu['floor_of_new_us']))} µs with new ones.\n")
+        f"that have waited for {WAITED} s, as poold's have, {number(median(cpu['floor_of_new_us']))} µs with new ones.\n"
+        "\nHandoffs are counted in steps of 10 µs from 100 µs on.\n")
