@@ -32,14 +32,18 @@ def chapter(results, name):
         raise Missing from None
 
 
-def ends(results, script, distance, where, who):
+def samples_of(results, script, distance, where, who):
     row = latency.find(chapter(results, "latency"), script, distance, where, who)
     if not row:
         raise Missing
     expect_spares(row["missed"], len(row["end_us"]))
     if not row["end_us"]:
         raise Missing
-    return row["end_us"]
+    return row
+
+
+def ends(*what):
+    return samples_of(*what)["end_us"]
 
 
 def of_medians(values, base):
@@ -52,9 +56,9 @@ def empty_median(results):
 
 
 def empty_tail(results):
-    warm, floor, cold = (ends(results, "empty", "apart", "pipe", who) for who in (WARM, FLOOR, COLD))
-    missed = latency.find(chapter(results, "latency"), "empty", "apart", "pipe", WARM)["missed"]
-    warm = warm + missed * [median(cold)]  # what a user has who finds no spare
+    floor, cold = (ends(results, "empty", "apart", "pipe", who) for who in (FLOOR, COLD))
+    row = samples_of(results, "empty", "apart", "pipe", WARM)
+    warm = row["end_us"] + row["missed"] * [median(cold)]  # what a user has who finds no spare
     tails = [percentile(values, 99) / median(values) for values in (warm, floor)]
     return f"{number(tails[0])} (`/bin/true`: {number(tails[1])})", tails[0] <= 3
 

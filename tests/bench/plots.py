@@ -138,7 +138,7 @@ def plot_saturation(results):
         rows = results["saturation"][name]
         value, low, high = paired_interval(rows["poolctl"]["per_second"], rows["python3"]["per_second"])
         axis.barh(place, value, 0.6, color=COLOURS["poolctl"])
-        axis.errorbar(value, place, xerr=[[max(value - low, 0)], [max(high - value, 0)]], color="#333333", capsize=2)
+        axis.errorbar(value, place, xerr=error_bars(value, low, high), color="#333333", capsize=2)
     axis.axvline(1, color=COLOURS["python3"], linewidth=1, label="python3")
     axis.axvline(0.97, color="#333333", linewidth=1, linestyle=":", label="the goal, 0.97")
     axis.set_yticks(range(len(names)), names)
@@ -147,6 +147,12 @@ def plot_saturation(results):
     axis.set_xlabel("runs per second / python3's")
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
+
+
+def error_bars(values, low, high):
+    """What is below and above them, as errorbar() wants it. A bootstrap's interval need not have the value in it."""
+    values = numpy.atleast_1d(values)
+    return numpy.maximum([values - low, high - values], 0)
 
 
 def exactly(value):
@@ -169,8 +175,8 @@ def plot_scale(results):
         }
         for (label, values), shade in zip(lines.items(), ("#0072b2", "#009e73", "#cc79a7")):
             middle, low, high = numpy.array(values).T
-            axis.errorbar(at, middle, numpy.maximum([middle - low, high - middle], 0), fmt="o-", markersize=3, capsize=2,
-                          color=shade, label=label)
+            axis.errorbar(at, middle, error_bars(middle, low, high), fmt="o-", markersize=3, capsize=2, color=shade,
+                          label=label)
         axis.axhline(1.5, color="#333333", linewidth=1, linestyle=":", label="the goal, 1.5")
         axis.set_xticks(at, [f"{int(level):,}" for level in rows])
         axis.set_xlabel(what)
@@ -189,7 +195,7 @@ def plot_scripts(results):
     values, low, high = map(numpy.array, (values, low, high))
     figure, axis = pyplot.subplots(figsize=(6.5, 0.22 * len(rows) + 0.9), constrained_layout=True)
     places = numpy.arange(len(rows))
-    axis.errorbar(values, places, xerr=[numpy.maximum(values - low, 0), numpy.maximum(high - values, 0)], fmt="o", markersize=4,
+    axis.errorbar(values, places, xerr=error_bars(values, low, high), fmt="o", markersize=4,
                   capsize=2, color=COLOURS["poolctl"])
     axis.axvline(1, color=COLOURS["python3"], linewidth=1, label="python3")
     axis.axvline(1.08, color="#333333", linewidth=1, linestyle=":", label="the goal for each, 1.08")

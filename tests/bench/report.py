@@ -23,7 +23,8 @@ def write(results, out, chapters):
         lines += ["**Of few samples: this shows that the bench works, and no more.**", ""]
     lines += ["Times of one table are from one run on one machine, taken in turns where they are compared. Ratios are of "
               "medians; those of saturation, scripts and interference, to a thousandth, are the median of the ratios within "
-              "each turn. In brackets is the interval that they lie in with 95 %, by bootstrap.", "", "## Goals", "", goals.goals_table(results)]
+              "each turn. In brackets is the interval that they lie in with 95 %, by bootstrap.", "", "## Goals", "",
+              goals.goals_table(results)]
     for name, chapter in measured.items():
         title, _, rest = chapters[name].__doc__.partition("\n")
         heading, _, title = title.partition(": ")

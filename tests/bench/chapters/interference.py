@@ -85,9 +85,9 @@ def measure(bench):
 def tables(results):
     lines = []
     for cpus, kinds in results["took_s"].items():
+        done, begun = (sum(counts) for counts in zip(*results["replaced"][cpus]))
+        replaced = {"refilling": f"{done}, and {begun} begun, in {len(results['replaced'][cpus])} turns"}
         for kind in KINDS:
             ratio = paired_ratio(kinds[kind], kinds["quiet"]) if kind != "quiet" else ""
-            done, begun = (sum(counts) for counts in zip(*results["replaced"][cpus]))
-            replaced = f"{done}, and {begun} begun, in {len(kinds[kind])} turns" if kind == "refilling" else ""
-            lines.append([cpus, KINDS[kind], number(median(kinds[kind]), " s"), ratio, replaced])
+            lines.append([cpus, KINDS[kind], number(median(kinds[kind]), " s"), ratio, replaced.get(kind, "")])
     return table(["CPUs used", "", "median", "× nothing to refill", "replaced meanwhile"], lines)
