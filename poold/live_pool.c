@@ -529,7 +529,7 @@ int live_pool_check_idle(const struct live_pool *pool, struct decline *ret_miss)
 }
 
 int live_pool_assign(struct live_pool *pool, struct channel *client, const struct wire_writer *payload,
-                     struct fdset *fds, struct decline *ret_miss) {
+                     struct fdset *fds) {
         struct pool_worker *worker;
         int r = -EPIPE;
 
@@ -545,11 +545,7 @@ int live_pool_assign(struct live_pool *pool, struct channel *client, const struc
                 }
         }
         fds->n_fds--; /* the client's socket is not ours to close */
-        if (r == -EPIPE || r == -ECONNRESET) {
-                explain_empty(pool->policy, ret_miss);
-                return POOL_EMPTY;
-        }
-        return r;
+        return r == -EPIPE || r == -ECONNRESET ? POOL_EMPTY : r;
 }
 
 void live_pool_note_empty(struct live_pool *pool) {

@@ -69,11 +69,11 @@ int live_pool_check_idle(const struct live_pool *pool, struct decline *ret_miss)
  * Gives a run to the worker that has been idle longest: @payload is that of RUN, @fds are its fds, and @client is the
  * client's channel, which is the worker's to speak on from then on. All are borrowed. A worker that cannot be reached is
  * replaced by the next.
- * Returns 0; or POOL_EMPTY and why; or negative errno (-ETOOMANYREFS, -ENOMEM ...), at the cost of one worker, if the
- * run cannot be sent.
+ * Returns 0; or POOL_EMPTY; or negative errno (-ETOOMANYREFS, -ENOMEM ...), at the cost of one worker, if the run
+ * cannot be sent.
  */
 int live_pool_assign(struct live_pool *pool, struct channel *client, const struct wire_writer *payload,
-                     struct fdset *fds, struct decline *ret_miss);
+                     struct fdset *fds);
 
 /* A run that fits has found no worker, and does not wait for one. */
 void live_pool_note_empty(struct live_pool *pool);

@@ -364,12 +364,11 @@ static void set_stages(const struct client *client, const struct wire_writer *pa
 /* Once a worker has the run, it and the client need nobody else. Returns as live_pool_assign(). */
 static int hand_over(struct live_pool *pool, struct client *client, const struct wire_writer *payload,
                      struct fdset *fds, uint64_t waited_usec) {
-        struct decline miss;
         int r;
 
         if (client->received_usec)
                 set_stages(client, payload);
-        r = live_pool_assign(pool, client->channel, payload, fds, &miss);
+        r = live_pool_assign(pool, client->channel, payload, fds);
         if (r == 0) {
                 stats_hit(live_pool_stats(pool), loop_now_usec() - client->accepted_usec - waited_usec);
                 client_close(client);
@@ -385,14 +384,18 @@ static void serve(struct runs *runs, struct client *client, struct message *mess
         int r;
 
         r = choose(runs, client, run, &pool, &miss);
+        while (r == 0 && has_idle(pool) && !live_pool_n_waiting(pool)) {
+                r = hand_over(pool, client, payload, &message->fds, 0);
+                if (r == 0)
+                        return;
+                if (r == POOL_EMPTY) /* they had died: there may be another pool */
+                        r = choose_pool(runs, run, &pool, &miss);
+        }
         if (r == DECLINED) {
                 stats_miss(live_pool_stats(pool), miss.reason);
                 refuse(runs, client, run, miss.reason, miss.detail);
-                return;
         }
-        if (r == 0)
-                r = live_pool_n_waiting(pool) ? POOL_EMPTY : hand_over(pool, client, payload, &message->fds, 0);
-        if (r == POOL_EMPTY) {
+        if (r == 0) {
                 for_usec = wait_usec(pool, loop_now_usec());
                 if (for_usec)
                         r = enqueue(runs, client, message, run, payload, pool, for_usec);

@@ -1,6 +1,7 @@
 """Clients that break the rules, and processes that die: nobody else pays for it."""
 
 import array
+import contextlib
 import fcntl
 import os
 import pathlib
@@ -365,16 +366,45 @@ def test_worker_killed_at_handoff(poold, kill):
 def test_worker_killed_before_handoff_and_poold_has_not_seen_it(poold, kill):
     poold.start(TWO_POOLS.format(more=""))
     victim, = poold.workers("idle", "first")
+    other, = poold.workers("idle", "second")
     os.kill(poold.pid, signal.SIGSTOP)
     kill(victim)
     harness.eventually("its end", lambda: not harness.alive(victim))
-    client = poold.popen("-c", "print(input())")
+    client = poold.popen("-v", "-c", "print(input())")
     os.kill(poold.pid, signal.SIGCONT)
-    assert client.communicate("mine\n", timeout=60) == ("mine\n", "")
+    assert client.communicate("mine\n", timeout=60) == ("mine\n", f"poolctl: run by poold's worker {other}\n")
     assert client.returncode == 0
 
 
-# Audit hooks are called as the script is compiled, which is before its start.
+@pytest.fixture
+def unseen(poold):
+    """Kills a worker whose end poold does not hear of until the test is over."""
+    with contextlib.ExitStack() as stack:
+        def kill_unseen(worker):
+            keeper = harness.parent_of(worker)
+            os.kill(keeper, signal.SIGSTOP)
+            stack.callback(os.kill, keeper, signal.SIGCONT)
+            os.kill(worker, signal.SIGKILL)
+            harness.eventually("its end", lambda: not harness.alive(worker))
+
+        yield kill_unseen
+
+
+def test_dead_worker_costs_no_run_where_another_pool_fits(poold, unseen):
+    poold.start(TWO_POOLS.format(more=""))
+    other, = poold.workers("idle", "second")
+    unseen(*poold.workers("idle", "first"))
+    done = poold.ctl("run", "-v", "-c", "print(1)")
+    assert (done.stdout, done.stderr) == (b"1\n", f"poolctl: run by poold's worker {other}\n".encode())
+
+
+def test_run_that_a_dead_worker_was_to_have_waits_for_the_next(poold, unseen):
+    poold.start("[pool:default]\nsize = 1\non_empty = wait\n")
+    unseen(*poold.workers("idle"))
+    done = poold.ctl("run", "-v", "-c", "print(input())", input=b"mine\n")
+    assert (done.returncode, done.stdout) == (0, b"mine\n") and b"run by poold's worker" in done.stderr
+
+
 TRAPPED = """
 import os, sys
 def hook(event, arguments):
