@@ -21,16 +21,13 @@ struct cpus {
         uint64_t looked_usec; /* 0: never */
         uint64_t idle_ticks;  /* then */
         uint32_t n_idle;
-        uint32_t n_online; /* of ours, at the last look */
+        char text[LINES_BYTES + 1]; /* what was read last; pages that none has come to cost nothing */
 };
 
-static uint32_t count_online(const struct cpus *cpus) {
-        int n = CPU_COUNT(&cpus->ours);
-        long n_online = sysconf(_SC_NPROCESSORS_ONLN);
-
-        if (n_online > 0 && n > n_online)
-                n = (int)n_online;
-        return n > 0 ? (uint32_t)n : 1;
+/* Those that are online and that we may run on: sched_getaffinity() leaves out the others. */
+static void find_ours(struct cpus *cpus) {
+        if (sched_getaffinity(0, sizeof(cpus->ours), &cpus->ours) < 0)
+                memset(&cpus->ours, 0xff, sizeof(cpus->ours)); /* more than CPU_SETSIZE of them */
 }
 
 struct cpus *cpus_new(const char *stat_path) {
@@ -41,9 +38,7 @@ struct cpus *cpus_new(const char *stat_path) {
                 return NULL;
         cpus->stat_path = stat_path;
         cpus->ticks_usec = UINT64_C(1000000) / (uint64_t)(ticks > 0 ? ticks : 100);
-        if (sched_getaffinity(0, sizeof(cpus->ours), &cpus->ours) < 0)
-                memset(&cpus->ours, 0xff, sizeof(cpus->ours)); /* more than CPU_SETSIZE of them */
-        cpus->n_online = count_online(cpus);
+        find_ours(cpus);
         return cpus;
 }
 
@@ -53,14 +48,14 @@ struct cpus *cpus_free(struct cpus *cpus) {
 }
 
 uint32_t cpus_count(const struct cpus *cpus) {
-        return cpus->n_online;
+        return (uint32_t)CPU_COUNT(&cpus->ours);
 }
 
 /* "cpuN user nice system idle iowait ...": adds up idle and iowait of the CPUs that are ours. */
-static uint64_t add_up(const struct cpus *cpus, const char *text) {
+static uint64_t add_up(const struct cpus *cpus) {
         uint64_t sum = 0;
 
-        for (const char *line = text; strncmp(line, "cpu", 3) == 0;
+        for (const char *line = cpus->text; strncmp(line, "cpu", 3) == 0;
              line += strcspn(line, "\n"), line += *line == '\n') {
                 char *at = (char *)line + 3;
                 uint64_t ticks[6]; /* the first is no ticks but the CPU's number */
@@ -76,24 +71,20 @@ static uint64_t add_up(const struct cpus *cpus, const char *text) {
 }
 
 /* Returns false if it cannot be read. */
-static bool look(const struct cpus *cpus, uint64_t *ret_idle_ticks) {
+static bool look(struct cpus *cpus, uint64_t *ret_idle_ticks) {
         _cleanup_fd_ int fd = open(cpus->stat_path, O_RDONLY | O_CLOEXEC);
         size_t n_text = 0;
         ssize_t n = 1;
-        char *text;
 
         if (fd < 0)
                 return false;
-        text = malloc(LINES_BYTES + 1);
-        if (!text)
-                return false;
         while (n > 0 && n_text < LINES_BYTES) {
-                n = read(fd, text + n_text, LINES_BYTES - n_text);
+                n = read(fd, cpus->text + n_text, LINES_BYTES - n_text);
                 n_text += n > 0 ? (size_t)n : 0;
         }
-        text[n_text] = '\0';
-        *ret_idle_ticks = add_up(cpus, text);
-        free(text);
+        cpus->text[n_text] = '\0';
+        find_ours(cpus);
+        *ret_idle_ticks = add_up(cpus);
         return n_text > 0;
 }
 
@@ -113,7 +104,6 @@ bool cpus_take_idle(struct cpus *cpus, uint64_t now_usec) {
         if (!cpus->looked_usec || now_usec - cpus->looked_usec >= LEAST_WINDOW_USEC) {
                 if (!look(cpus, &idle_ticks))
                         return false;
-                cpus->n_online = count_online(cpus);
                 cpus->n_idle = count_idle(cpus, idle_ticks, now_usec);
                 cpus->looked_usec = now_usec;
                 cpus->idle_ticks = idle_ticks;
