@@ -239,10 +239,11 @@ enum {
 
 /*
  * What a worker depends on (poold/footprint.h): `places` are absolute paths without links in them, each followed by what
- * counts there, PROTO_PLACE_*. Sent before READY or FAILED. WATCHED answers it: what happens from then on, poold sees.
- * With `unwatched` it cannot, and the worker looks itself before it starts a run.
+ * counts there, PROTO_PLACE_*; `inodes` is another number where something else is to be found at one of the paths. Sent
+ * before READY or FAILED. WATCHED answers it: what happens from then on, poold sees. With `unwatched` it cannot, and the
+ * worker looks itself before it starts a run.
  */
-#define PROTO_FIELDS_files(F) F(strv, modules) F(strv, places)
+#define PROTO_FIELDS_files(F) F(strv, modules) F(strv, places) F(u64, inodes)
 #define PROTO_FIELDS_watched(F) F(u32, unwatched)
 #define PROTO_FIELDS_declined(F) F(str, reason)
 #define PROTO_FIELDS_stopped(F) F(u32, signo)

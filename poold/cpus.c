@@ -14,9 +14,12 @@
 #define MOST_WINDOW_USEC (2000 * MSEC_USEC)
 #define LINES_BYTES (256 << 10) /* of those about CPUs, which come first */
 
+#define MOST_CPUS 8192 /* a kernel is built for no more */
+
 struct cpus {
         const char *stat_path;
-        cpu_set_t ours;
+        cpu_set_t ours[MOST_CPUS / CPU_SETSIZE];
+        uint32_t n_ours;
         uint64_t ticks_usec;
         uint64_t looked_usec; /* 0: never */
         uint64_t idle_ticks;  /* then */
@@ -24,10 +27,18 @@ struct cpus {
         char text[LINES_BYTES + 1]; /* what was read last; pages that none has come to cost nothing */
 };
 
-/* Those that are online and that we may run on: sched_getaffinity() leaves out the others. */
-static void find_ours(struct cpus *cpus) {
-        if (sched_getaffinity(0, sizeof(cpus->ours), &cpus->ours) < 0)
-                memset(&cpus->ours, 0xff, sizeof(cpus->ours)); /* more than CPU_SETSIZE of them */
+/* Those that are online and that we may run on: sched_getaffinity() leaves out the others. Returns whether they are new. */
+static bool find_ours(struct cpus *cpus) {
+        cpu_set_t ours[MOST_CPUS / CPU_SETSIZE] = { 0 };
+        int n;
+
+        sched_getaffinity(0, sizeof(ours), ours);
+        if (cpus->n_ours && memcmp(ours, cpus->ours, sizeof(ours)) == 0)
+                return false;
+        memcpy(cpus->ours, ours, sizeof(ours));
+        n = CPU_COUNT_S(sizeof(ours), ours);
+        cpus->n_ours = n > 0 ? (uint32_t)n : 1; /* none, for a moment, if the last is taken away */
+        return true;
 }
 
 struct cpus *cpus_new(const char *stat_path) {
@@ -48,7 +59,7 @@ struct cpus *cpus_free(struct cpus *cpus) {
 }
 
 uint32_t cpus_count(const struct cpus *cpus) {
-        return (uint32_t)CPU_COUNT(&cpus->ours);
+        return cpus->n_ours;
 }
 
 /* "cpuN user nice system idle iowait ...": adds up idle and iowait of the CPUs that are ours. */
@@ -64,7 +75,7 @@ static uint64_t add_up(const struct cpus *cpus) {
                         continue; /* all of them */
                 for (size_t i = 0; i < 6; i++)
                         ticks[i] = strtoull(at, &at, 10);
-                if (ticks[0] < CPU_SETSIZE && CPU_ISSET(ticks[0], &cpus->ours))
+                if (ticks[0] < MOST_CPUS && CPU_ISSET_S(ticks[0], sizeof(cpus->ours), cpus->ours))
                         sum += ticks[4] + ticks[5];
         }
         return sum;
@@ -83,7 +94,8 @@ static bool look(struct cpus *cpus, uint64_t *ret_idle_ticks) {
                 n_text += n > 0 ? (size_t)n : 0;
         }
         cpus->text[n_text] = '\0';
-        find_ours(cpus);
+        if (find_ours(cpus))
+                cpus->looked_usec = 0; /* there is nothing to compare them with */
         *ret_idle_ticks = add_up(cpus);
         return n_text > 0;
 }

@@ -312,6 +312,7 @@ int footprint_put(struct footprint *footprint, struct wire_writer *payload) {
                 return -ENOMEM;
         put_modules(footprint, payload);
         put_places(footprint->trace, payload);
+        wire_put_u64(payload, footprint->trace->inodes);
         return payload->error;
 }
 

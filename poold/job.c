@@ -25,6 +25,7 @@
 #include "patience.h"
 #include "python.h"
 #include "terminal.h"
+#include "threads.h"
 #include "title.h"
 #include "turn.h"
 
@@ -142,13 +143,6 @@ static int send_limits(void) {
         return r == CHANNEL_AGAIN ? -EAGAIN : r;
 }
 
-static void send_exit(int wait_status) {
-        _cleanup_writer_ struct wire_writer writer = { 0 };
-
-        proto_put_ended(&writer, &(struct proto_ended){ .wait_status = (uint32_t)wait_status });
-        channel_send(job.client, PROTO_EXIT, &writer, NULL);
-}
-
 /* poold may be gone, which is no concern of the client's: errors don't count. */
 static void send_declined(const char *reason) {
         _cleanup_writer_ struct wire_writer writer = { 0 };
@@ -178,21 +172,23 @@ static void close_all_others(void) {
 }
 
 /*
- * Says how the run has ended. If a script has closed or replaced our socket, the keeper says it when this process is
- * gone. What the kernel has left to do for us afterwards it does when it has nothing better to do.
+ * Ends as the run has, and says so before. What the kernel has left to do for us then it does when it has nothing better
+ * to do. If a script has closed or replaced our socket, or left threads that we cannot stop, the keeper says it when this
+ * process is gone.
  */
-static void report(int wait_status) {
-        bool is_told = getpid() == job.pid && own_socket_is_there(&job.client_socket);
+__attribute__((noreturn)) static void report(int wait_status) {
+        struct wire_writer writer = { 0 };
 
-        if (is_told) {
+        proto_put_ended(&writer, &(struct proto_ended){ .wait_status = (uint32_t)wait_status });
+        if (getpid() == job.pid && own_socket_is_there(&job.client_socket) && threads_stop()) {
                 close_all_others();
                 stages_note("tells");
-                send_exit(wait_status);
+                channel_send(job.client, PROTO_EXIT, &writer, NULL);
                 stages_end();
-        }
-        patience_set_for_good();
-        if (is_told)
+                patience_set_for_good();
                 turn_take();
+        }
+        job_die(wait_status);
 }
 
 /* Returns 0 if the run is ours to start, DECLINED if the client has given it up, or negative errno. */
@@ -374,9 +370,7 @@ static int serve(struct message *message, uint64_t woken_nsec) {
                 log_err("worker pid=%d cannot serve: %s", getpid(), strerror(-r));
                 return 1 << 8;
         }
-        r = python_run(&run, &context);
-        report(r);
-        return r;
+        report(python_run(&run, &context));
 }
 
 /* Receives without the GIL, for the threads that modules have started. */

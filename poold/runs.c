@@ -385,11 +385,17 @@ static void serve(struct runs *runs, struct client *client, struct message *mess
 
         r = choose(runs, client, run, &pool, &miss);
         while (r == 0 && has_idle(pool) && !live_pool_n_waiting(pool)) {
+                struct live_pool *other;
+
                 r = hand_over(pool, client, payload, &message->fds, 0);
                 if (r == 0)
                         return;
-                if (r == POOL_EMPTY) /* they had died: there may be another pool */
-                        r = choose_pool(runs, run, &pool, &miss);
+                if (r != POOL_EMPTY)
+                        break;
+                /* They had died. */
+                r = 0;
+                if (choose_pool(runs, run, &other, &miss) == 0 && has_idle(other))
+                        pool = other;
         }
         if (r == DECLINED) {
                 stats_miss(live_pool_stats(pool), miss.reason);

@@ -161,6 +161,16 @@ struct trace_record *trace_add_record(struct trace *trace, const char *path, con
         return record;
 }
 
+/* In whatever order they come. */
+static void add_inode(struct trace *trace, const char *path, const struct stat *st) {
+        const uint64_t numbers[] = { st->st_dev, st->st_ino };
+        uint64_t value = trace_hash(path);
+
+        for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+                value = (value ^ numbers[i]) * UINT64_C(1099511628211);
+        trace->inodes += value ^ value >> 32;
+}
+
 static struct trace_place *add_place(struct trace *trace, const char *path, const struct trace_place *parent,
                                      const struct stat *st) {
         struct trace_place *place = calloc(1, sizeof(*place)), **item;
@@ -182,6 +192,7 @@ static struct trace_place *add_place(struct trace *trace, const char *path, cons
         place->device = st->st_dev;
         place->is_remote = parent && parent->device == st->st_dev ? parent->is_remote : is_remote(path);
         memo_set(trace, path, place);
+        add_inode(trace, path, st);
         trace_add(trace, path, place->is_remote, '\0', "");
         return place;
 }
@@ -203,6 +214,7 @@ static struct trace_place *follow_link(struct trace *trace, const struct trace_p
 static void add_leaf(struct trace *trace, const struct trace_place *parent, const char *name, const char *path,
                      const struct stat *st) {
         trace_note_change(trace, path, trace_to_nsec(&st->st_ctim));
+        add_inode(trace, path, st);
         if (parent->is_remote || trace->is_unwatched)
                 trace_add_record(trace, path, st);
         if (S_ISREG(st->st_mode))

@@ -41,6 +41,7 @@ struct trace {
         size_t n_memos, n_slots;
         struct list entries;           /* struct trace_entry */
         struct list records;           /* struct trace_record */
+        uint64_t inodes;               /* a number for what was at the paths: which inodes */
         uint64_t since_nsec, now_nsec; /* what has changed between them has changed too late; 0: nothing has */
         bool is_unwatched;             /* there is a record of everything */
         char *changed;                 /* the first that has */

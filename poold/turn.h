@@ -6,7 +6,7 @@
  * worker leads one, several that end at once leave little to the runs that follow, however low their priorities.
  *
  * Waits, a tenth of a second at most, until no other worker of this user's ends, and has the turn until the process is
- * gone. Returns at once with more than one thread: the others must not run on. Signals stay blocked, and the process is
- * in the root folder. Somebody who takes the address, which has no owner, delays an end by as much, and no more.
+ * gone. Other threads must have been stopped. Signals stay blocked, and the process is in the root folder. Somebody who
+ * takes the address, which has no owner, delays an end by as much, and no more.
  */
 void turn_take(void);

@@ -55,6 +55,7 @@ struct watch_set {
         void *data;
         struct numbers keys;  /* what counts */
         struct numbers nodes; /* the numbers of the nodes that it holds */
+        uint64_t last;        /* a number for what was added last, and has not changed since; 0: none */
 };
 
 /* --- Numbers --- */
@@ -231,6 +232,7 @@ static void handle(struct watch *watch, const struct inotify_event *event) {
         LIST_FOREACH(set, &watch->sets, link)
         if (event->mask & IN_Q_OVERFLOW || (node && concerns(set, event))) {
                 concerns_any = true;
+                set->last = 0;
                 set->fn(node ? path : NULL, set->data);
         }
         if (concerns_any)
@@ -436,10 +438,20 @@ static int append(struct numbers *to, const struct numbers *from) {
         return r;
 }
 
+static uint64_t number_of(const struct proto_files *files) {
+        return key(1, 0, files->modules.data, files->modules.n_bytes) +
+               key(2, 0, files->places.data, files->places.n_bytes) + files->inodes;
+}
+
 int watch_set_add(struct watch_set *set, const struct proto_files *files, bool is_anew) {
+        const uint64_t number = number_of(files);
         struct addition addition = { 0 };
         int r;
 
+        /* Most workers of a pool load the same, and what leads to other inodes than then has another number. */
+        if (!is_anew && number && number == set->last)
+                return 0;
+        set->last = 0;
         open_inotify(set->watch);
         r = add_all(set->watch, &addition, files);
         if (r == 0 && !is_anew && set->keys.n > MOST_KEYS(addition.keys.n))
@@ -466,9 +478,11 @@ int watch_set_add(struct watch_set *set, const struct proto_files *files, bool i
         set->keys = addition.keys;
         release(set->watch, &set->nodes);
         set->nodes = addition.nodes;
-        if (!addition.is_incomplete)
-                set->watch->is_failing = false;
-        return addition.is_incomplete ? WATCH_INCOMPLETE : 0;
+        if (addition.is_incomplete)
+                return WATCH_INCOMPLETE;
+        set->watch->is_failing = false;
+        set->last = number;
+        return 0;
 }
 
 size_t watch_count(const struct watch *watch) {

@@ -219,7 +219,7 @@ class Load:
 
 
 class Killer:
-    """Kills a worker a second, be it starting, idle or busy: as soon as there is one, which on a busy machine is seldom."""
+    """Kills a worker a second, be it starting, idle or busy, if there is one, which on a busy machine is seldom so."""
 
     def __init__(self, poold):
         self.poold = poold
@@ -261,7 +261,10 @@ class Killer:
         if not by_state:
             return False
         state = self.random.choice(sorted(by_state))
-        return self.kill(self.random.choice(by_state[state]), state)
+        pid = self.random.choice(by_state[state])
+        # or else all would be killed as they start, where one is to come
+        self.done.wait(self.random.uniform(0, 0.5))
+        return self.kill(pid, state)
 
     def work(self):
         has_killed = True

@@ -1,3 +1,4 @@
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -100,6 +101,30 @@ static void test_long_ago_says_nothing_of_now(void **state) {
         tear_down(&fake);
 }
 
+/* What a CPU that we have been given has idled in the past says nothing. */
+static void test_other_cpus_are_looked_at_anew(void **state) {
+        cpu_set_t before, one;
+        struct fake fake;
+
+        (void)state;
+        sched_getaffinity(0, sizeof(before), &before);
+        CPU_ZERO(&one);
+        CPU_SET(1, &one);
+        if (CPU_COUNT(&before) == 1 || sched_setaffinity(0, sizeof(one), &one) < 0)
+                return; /* a machine with one CPU has no others */
+        set_up(&fake);
+        assert_int_equal(cpus_count(fake.cpus), 1);
+        assert_false(take(&fake));
+        fake.idle_msec[0] = 1000000;
+        assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
+        pass(&fake, 50, 0);
+        assert_false(take(&fake));
+        assert_int_equal(cpus_count(fake.cpus), CPU_COUNT(&before));
+        pass(&fake, 50, 50);
+        assert_true(take(&fake));
+        tear_down(&fake);
+}
+
 static void test_without_the_file_none_is_idle(void **state) {
         struct cpus *cpus = cpus_new("does-not-exist");
 
@@ -116,6 +141,7 @@ int main(void) {
                 cmocka_unit_test(test_idle_since_the_last_look),
                 cmocka_unit_test(test_asking_again_at_once_is_not_looking),
                 cmocka_unit_test(test_long_ago_says_nothing_of_now),
+                cmocka_unit_test(test_other_cpus_are_looked_at_anew),
                 cmocka_unit_test(test_without_the_file_none_is_idle),
         };
 

@@ -90,6 +90,40 @@ static void test_file(void **state) {
         expect_places(" /a fmod.py ");
 }
 
+static uint64_t inodes(void) {
+        _cleanup_writer_ struct wire_writer payload = { 0 };
+        struct proto_files files;
+        struct wire_reader reader;
+
+        assert_int_equal(footprint_put(footprint, &payload), 0);
+        wire_reader_init(&reader, payload.data, payload.n_bytes);
+        assert_int_equal(proto_get_files(&reader, &files), 0);
+        return files.inodes;
+}
+
+/* The lines stay the same, but what they are about does not. */
+static void test_inodes(void **state) {
+        uint64_t at_first, then;
+
+        (void)state;
+        make_folder("a");
+        put("a/mod.py", "");
+        put("a/new.py", "");
+        make_folder("b");
+        footprint_add(footprint, below("a/mod.py"));
+        footprint_add_folder(footprint, below("b"));
+        at_first = inodes();
+        put("a/mod.py", "2");
+        assert_true(inodes() == at_first);
+        assert_int_equal(rename(below("a/new.py"), below("a/mod.py")), 0);
+        then = inodes();
+        assert_true(then != at_first);
+        assert_int_equal(rename(below("b"), below("c")), 0);
+        make_folder("b");
+        assert_true(inodes() != then && inodes() != at_first);
+        expect_places(" /a fmod.py /b p ");
+}
+
 static void test_missing(void **state) {
         (void)state;
         footprint_add(footprint, below("not/there/yet"));
@@ -338,6 +372,7 @@ static void test_file_systems(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
+                TEST(test_inodes),
                 TEST(test_file),
                 TEST(test_missing),
                 TEST(test_links),

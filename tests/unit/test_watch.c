@@ -15,6 +15,7 @@
 static char root[] = "/tmp/poold-watch-XXXXXX";
 static struct loop *loop;
 static struct watch *watch;
+static uint64_t inodes; /* what workers see */
 
 struct heard {
         struct watch_set *set;
@@ -92,6 +93,7 @@ static int add(struct heard *heard, const char *const *modules, const char *cons
         }
         assert_int_equal(wire_strv_from_array((char *const *)modules, &files.modules, &module_owned), 0);
         assert_int_equal(wire_strv_from_array(whole, &files.places, &line_owned), 0);
+        files.inodes = inodes;
         r = watch_set_add(heard->set, &files, is_anew);
         free(module_owned);
         free(line_owned);
@@ -299,6 +301,56 @@ static int64_t capture_end(int saved) {
         return st.st_size;
 }
 
+/* Another folder is at the path, and no event has told: as while somebody has the old one open, or has mounted on it. */
+static int replace_unseen(const char *name) {
+        int fd = open(below(name), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        assert_true(fd >= 0);
+        assert_int_equal(rmdir(below(name)), 0);
+        assert_int_equal(mkdir(below(name), 0700), 0);
+        return fd;
+}
+
+static void test_the_same_again(void **state) {
+        struct heard heard;
+        int old;
+
+        (void)state;
+        inodes = 1;
+        assert_int_equal(mkdir(below("folder"), 0700), 0);
+        hear(&heard);
+        assert_int_equal(add(&heard, NONE, LIST("./folder", "fmod.py"), false), 0);
+        old = replace_unseen("folder");
+        assert_int_equal(news(&heard), 0);
+        /* Who sees the same as before costs nothing. */
+        assert_int_equal(add(&heard, NONE, LIST("./folder", "fmod.py"), false), 0);
+        put("folder/mod.py", "");
+        assert_int_equal(news(&heard), 0);
+        inodes = 2;
+        assert_int_equal(add(&heard, NONE, LIST("./folder", "fmod.py"), false), 0);
+        put("folder/mod.py", "2");
+        assert_true(news(&heard) > 0);
+        close(old);
+        news(&heard);
+
+        /* After a change it is looked at, whatever they say: one inode's number may be another's now. */
+        assert_int_equal(add(&heard, NONE, LIST("./folder", "fmod.py"), false), 0);
+        move("folder", "gone");
+        assert_int_equal(mkdir(below("folder"), 0700), 0);
+        assert_true(news(&heard) > 0);
+        assert_int_equal(add(&heard, NONE, LIST("./folder", "fmod.py"), false), 0);
+        put("folder/mod.py", "");
+        assert_true(news(&heard) > 0);
+
+        /* And if there is anything else to be watched. */
+        assert_int_equal(add(&heard, NONE, LIST("./folder", "fmod.py"), false), 0);
+        assert_int_equal(add(&heard, LIST("json"), LIST("./folder", "p"), false), 0);
+        put("folder/json.py", "");
+        assert_true(news(&heard) > 0);
+        watch_set_free(heard.set);
+        assert_int_equal(watch_count(watch), 0);
+}
+
 static void test_what_cannot_be_watched(void **state) {
         struct heard heard;
         int said;
@@ -396,11 +448,21 @@ static void test_names(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                TEST(test_file),     TEST(test_modules),           TEST(test_modules_of_a_package),
-                TEST(test_missing),  TEST(test_place_itself),      TEST(test_other_name_of_a_file),
-                TEST(test_sets),     TEST(test_added_and_anew),    TEST(test_what_cannot_be_watched),
-                TEST(test_nonsense), TEST(test_overgrown),         TEST(test_overflow),
-                TEST(test_loop),     cmocka_unit_test(test_names),
+                TEST(test_file),
+                TEST(test_modules),
+                TEST(test_modules_of_a_package),
+                TEST(test_missing),
+                TEST(test_place_itself),
+                TEST(test_other_name_of_a_file),
+                TEST(test_sets),
+                TEST(test_the_same_again),
+                TEST(test_added_and_anew),
+                TEST(test_what_cannot_be_watched),
+                TEST(test_nonsense),
+                TEST(test_overgrown),
+                TEST(test_overflow),
+                TEST(test_loop),
+                cmocka_unit_test(test_names),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
