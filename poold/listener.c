@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,14 +65,29 @@ static bool is_served(const char *path) {
         return fd >= 0 || fd == -EAGAIN;
 }
 
+/* Is there no process any more that has taken the lock? */
+static bool is_holder_gone(const char *lock_path) {
+        FILE *file = fopen(lock_path, "re");
+        char line[32] = "";
+        pid_t pid;
+
+        if (!file)
+                return true;
+        pid = fgets(line, sizeof(line), file) ? (pid_t)strtol(line, NULL, 10) : 0;
+        fclose(file);
+        return pid > 0 && kill(pid, 0) < 0 && errno == ESRCH;
+}
+
 /*
- * Likewise, but has some patience if nobody listens at @path: where a poold was killed while it started a worker, that
- * has its files, and so the lock, until its execve(2).
+ * As take_lock(), but has some patience if nobody can have it for long: where a poold was killed while it started a
+ * worker, that has its files, and so the lock and the socket, until its execve(2).
  */
 static int take_lock_of(const char *lock_path, const char *path) {
         int fd = take_lock(lock_path);
 
-        for (int n_tries = 0; fd == -EWOULDBLOCK && n_tries < LOCK_TRIES && !is_served(path); n_tries++) {
+        for (int n_tries = 0;
+             fd == -EWOULDBLOCK && n_tries < LOCK_TRIES && (is_holder_gone(lock_path) || !is_served(path));
+             n_tries++) {
                 nanosleep(&(struct timespec){ .tv_nsec = LOCK_PAUSE_NSEC }, NULL);
                 fd = take_lock(lock_path);
         }

@@ -1,11 +1,13 @@
 """poold itself: one per socket, an orderly end, many runs, and rest."""
 
 import concurrent.futures
+import contextlib
 import fcntl
 import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -277,14 +279,23 @@ def test_out_of_fds(poold):
     harness.eventually("poold to close all it got", lambda: len(harness.fds_of(poold.pid)) == fds)
 
 
-def test_lock_that_its_holder_is_about_to_let_go(poold):
+@pytest.mark.parametrize("has_socket", [False, True])
+def test_lock_that_its_holder_is_about_to_let_go(poold, has_socket):
     """As a worker does that a poold was starting when it was killed. One that is kept is somebody's."""
     poold.socket.parent.mkdir(mode=0o700)
-    with open(f"{poold.socket}.lock", "w") as lock:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    with contextlib.ExitStack() as held:
+        lock = held.enter_context(open(f"{poold.socket}.lock", "w"))
+        print(gone.pid, file=lock, flush=True)
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if has_socket:
+            listener = held.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(str(poold.socket))
+            listener.listen()
         with pytest.raises(AssertionError, match="another poold has the lock of this socket"):
             poold.launch()
-        letting_go = threading.Timer(0.2, lock.close)
+        letting_go = threading.Timer(0.2, held.close)
         letting_go.start()
         poold.launch()
         letting_go.join()
