@@ -178,13 +178,17 @@ static void close_all_others(void) {
  */
 __attribute__((noreturn)) static void report(int wait_status) {
         struct wire_writer writer = { 0 };
+        bool is_told;
 
         proto_put_ended(&writer, &(struct proto_ended){ .wait_status = (uint32_t)wait_status });
-        if (getpid() == job.pid && own_socket_is_there(&job.client_socket) && threads_stop()) {
+        is_told = getpid() == job.pid && own_socket_is_there(&job.client_socket) && threads_stop();
+        if (is_told) {
                 close_all_others();
                 stages_note("tells");
                 channel_send(job.client, PROTO_EXIT, &writer, NULL);
-                stages_end();
+        }
+        stages_end();
+        if (is_told) {
                 patience_set_for_good();
                 turn_take();
         }

@@ -394,7 +394,8 @@ static void serve(struct runs *runs, struct client *client, struct message *mess
                         break;
                 /* They had died. */
                 r = 0;
-                if (choose_pool(runs, run, &other, &miss) == 0 && has_idle(other))
+                if (choose_pool(runs, run, &other, &miss) == 0 &&
+                    (has_idle(other) || is_better_to_wait_for(other, pool)))
                         pool = other;
         }
         if (r == DECLINED) {

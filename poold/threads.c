@@ -16,8 +16,16 @@
 #include "lib/signal_mask.h"
 
 #define WITHIN_NSEC 10000000
+#define PAUSE_NSEC 300000
+
+/*
+ * One that C libraries keep for themselves and that nobody can block who asks them to: glibc's SIGSETXID, musl's
+ * SIGCANCEL. Libraries do block all others in their threads (libzmq).
+ */
+#define STOP_SIGNAL 33
 
 static uint32_t n_stopped; /* a futex(2) */
+static uint32_t n_awaited;
 
 /* As getdents64(2) has it; readdir(3) allocates. */
 struct entry {
@@ -32,16 +40,35 @@ static uint32_t count_stopped(void) {
         return __atomic_load_n(&n_stopped, __ATOMIC_SEQ_CST);
 }
 
+/* All of this process; 0: cannot be known. Beside its own two links, the folder has one for each: proc_task_getattr(). */
+static uint32_t count_all(void) {
+        struct stat st;
+
+        return stat("/proc/self/task", &st) == 0 && st.st_nlink > 2 ? (uint32_t)st.st_nlink - 2 : 0;
+}
+
 /* What is left to do for each of them, the end of the process, is not urgent. */
 static void stop(int signo) {
         const uint64_t all = SIGNAL_MASK_ALL;
 
         (void)signo;
+        signal_mask_set(SIGNAL_MASK_ALL);
+        if (__atomic_add_fetch(&n_stopped, 1, __ATOMIC_SEQ_CST) >= __atomic_load_n(&n_awaited, __ATOMIC_SEQ_CST))
+                syscall(SYS_futex, &n_stopped, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
         sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){ 0 });
-        __atomic_add_fetch(&n_stopped, 1, __ATOMIC_SEQ_CST);
-        syscall(SYS_futex, &n_stopped, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
         for (;;)
                 syscall(SYS_rt_sigsuspend, &all, sizeof(all));
+}
+
+/* The C library refuses the number. What it gives the kernel for another one, whose form only it knows, is as good. */
+static void handle_signal(void) {
+        struct sigaction action = { .sa_handler = stop, .sa_flags = SA_ONSTACK };
+        uint64_t as_the_kernel_has_it[16];
+
+        sigfillset(&action.sa_mask);
+        sigaction(SIGSYS, &action, NULL);
+        syscall(SYS_rt_sigaction, SIGSYS, NULL, as_the_kernel_has_it, sizeof(uint64_t));
+        syscall(SYS_rt_sigaction, STOP_SIGNAL, as_the_kernel_has_it, NULL, sizeof(uint64_t));
 }
 
 static int64_t now_nsec(void) {
@@ -51,64 +78,54 @@ static int64_t now_nsec(void) {
         return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Until that many have stopped, or the time is over. */
-static void wait_for(uint32_t n, int64_t until_nsec) {
-        for (uint32_t now = count_stopped(); now < n; now = count_stopped()) {
-                int64_t left_nsec = until_nsec - now_nsec();
-
-                if (left_nsec <= 0)
-                        return;
-                syscall(SYS_futex, &n_stopped, FUTEX_WAIT_PRIVATE, now, &(struct timespec){ .tv_nsec = left_nsec },
-                        NULL, 0);
-        }
-}
-
-/* Has all others stop, those again that have: they do not notice. Returns how many there are, or -1. */
-static int signal_others(pid_t self) {
+/* Again for those that have stopped: they do not notice. */
+static void signal_others(pid_t self) {
         _cleanup_fd_ int fd = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         union {
                 uint64_t align;
                 char bytes[4096];
         } entries;
-        ssize_t n_bytes = -1;
-        int n = 0;
+        ssize_t n_bytes;
 
         while (fd >= 0 && (n_bytes = syscall(SYS_getdents64, fd, &entries, sizeof(entries))) > 0)
                 for (ssize_t at = 0; at < n_bytes;) {
                         const struct entry *entry = (const void *)(entries.bytes + at);
                         pid_t thread = (pid_t)strtol(entry->name, NULL, 10);
 
-                        if (thread > 0 && thread != self && syscall(SYS_tgkill, self, thread, SIGSYS) == 0)
-                                n++;
+                        if (thread > 0 && thread != self)
+                                syscall(SYS_tgkill, self, thread, STOP_SIGNAL);
                         at += entry->n_bytes;
                 }
-        return n_bytes < 0 ? -1 : n;
 }
 
-/* Beside its own two links, the folder has one for each: proc_task_getattr() of Linux. */
-static bool has_one_thread(void) {
-        struct stat st;
+/* Until that many have stopped, or for a moment: others end meanwhile, or start. */
+static void wait_for(uint32_t n) {
+        uint32_t now;
 
-        return stat("/proc/self/task", &st) == 0 && st.st_nlink == 3;
+        __atomic_store_n(&n_awaited, n, __ATOMIC_SEQ_CST);
+        now = count_stopped();
+        if (now < n)
+                syscall(SYS_futex, &n_stopped, FUTEX_WAIT_PRIVATE, now,
+                        &(struct timespec){ .tv_nsec = PAUSE_NSEC }, NULL, 0);
 }
 
 bool threads_stop(void) {
-        struct sigaction action = { .sa_handler = stop, .sa_flags = SA_ONSTACK };
-        const int64_t until_nsec = now_nsec() + WITHIN_NSEC;
+        uint32_t n_before = 0, n = count_all();
         const pid_t self = getpid();
+        int64_t until_nsec;
 
-        if (has_one_thread())
+        if (n == 1)
                 return true;
-        sigfillset(&action.sa_mask);
-        sigaction(SIGSYS, &action, NULL);
-        do {
-                uint32_t n_before = count_stopped();
-                int n = signal_others(self);
-
-                /* Who has stopped stays, so that these were all; and nobody was left to start others. */
-                if (n < 0 || (uint32_t)n == n_before)
-                        return n >= 0;
-                wait_for((uint32_t)n, until_nsec);
-        } while (now_nsec() < until_nsec);
-        return false;
+        signal_mask_set(SIGNAL_MASK_ALL);
+        handle_signal();
+        /* Who has stopped stays. If these are all, nobody is left to start others. */
+        for (until_nsec = now_nsec() + WITHIN_NSEC; n && n != n_before + 1;) {
+                if (now_nsec() >= until_nsec)
+                        return false;
+                signal_others(self);
+                wait_for(n - 1);
+                n_before = count_stopped();
+                n = count_all();
+        }
+        return n;
 }

@@ -364,6 +364,7 @@ static uint32_t mask_of(char kind) {
 struct addition {
         struct numbers keys, nodes;
         bool is_incomplete;
+        bool is_partial; /* of some places there is nothing to watch, as long as we may not */
 };
 
 /* Watches the place @path, a folder, a link or a file. Returns its number, or -errno. */
@@ -395,8 +396,10 @@ static int add_place(struct watch *watch, struct addition *addition, const char 
         number = add_node(watch, path, mask);
         if (number < 0) {
                 /* What we may not list, such as a /home that is closed to all, only others can move. */
-                if (number == -EACCES && n == 0)
+                if (number == -EACCES && n == 0) {
+                        addition->is_partial = true;
                         return 0;
+                }
                 /* What is gone by now has changed, as the worker is about to find out. */
                 if (number == -ENOENT || number == -ENOTDIR) {
                         addition->is_incomplete = true;
@@ -481,7 +484,7 @@ int watch_set_add(struct watch_set *set, const struct proto_files *files, bool i
         if (addition.is_incomplete)
                 return WATCH_INCOMPLETE;
         set->watch->is_failing = false;
-        set->last = number;
+        set->last = addition.is_partial ? 0 : number;
         return 0;
 }
 

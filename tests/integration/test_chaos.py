@@ -224,7 +224,7 @@ class Killer:
     def __init__(self, poold):
         self.poold = poold
         self.random = random.Random(1)
-        self.killed = {}  # pid to the state that it was in
+        self.killed = {}  # pid to the state that it was in when it was chosen
         self.done = threading.Event()
         self.thread = threading.Thread(target=self.work)
 

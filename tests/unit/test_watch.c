@@ -351,6 +351,30 @@ static void test_the_same_again(void **state) {
         assert_int_equal(watch_count(watch), 0);
 }
 
+#define NOBODY 65534
+
+/* What is not watched only because we may not list it has to be tried again. */
+static void test_folder_that_may_be_listed_later(void **state) {
+        const uid_t user = geteuid();
+        struct heard heard;
+
+        (void)state;
+        if (user == 0) { /* who may list everything */
+                assert_int_equal(chown(root, NOBODY, (gid_t)-1), 0);
+                assert_int_equal(seteuid(NOBODY), 0);
+        }
+        assert_int_equal(mkdir(below("closed"), 0300), 0);
+        assert_int_equal(mkdir(below("closed/lib"), 0700), 0);
+        hear(&heard);
+        assert_int_equal(add(&heard, NONE, LIST("./closed", "./closed/lib", "fmod.py"), false), 0);
+        assert_int_equal(watch_count(watch), 1);
+        assert_int_equal(chmod(below("closed"), 0700), 0);
+        assert_int_equal(add(&heard, NONE, LIST("./closed", "./closed/lib", "fmod.py"), false), 0);
+        assert_int_equal(watch_count(watch), 2);
+        watch_set_free(heard.set);
+        assert_int_equal(seteuid(user), 0);
+}
+
 static void test_what_cannot_be_watched(void **state) {
         struct heard heard;
         int said;
@@ -455,6 +479,7 @@ int main(void) {
                 TEST(test_place_itself),
                 TEST(test_other_name_of_a_file),
                 TEST(test_sets),
+                TEST(test_folder_that_may_be_listed_later),
                 TEST(test_the_same_again),
                 TEST(test_added_and_anew),
                 TEST(test_what_cannot_be_watched),
