@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "lib/dents.h"
 #include "lib/fd.h"
 #include "lib/oom_score.h"
 #include "lib/signal_mask.h"
@@ -63,15 +64,6 @@ static bool is_of_a_tool(int number) {
         return number >= PROTO_FD_NUMBERS_END && fcntl(number, F_GETFD) != 0;
 }
 
-/* As getdents64(2) has it, which no C library need declare. */
-struct entry {
-        uint64_t inode;
-        int64_t offset;
-        uint16_t n_bytes;
-        uint8_t type;
-        char name[];
-};
-
 static int add_listed_fds(struct context *context, int folder_fd, struct miss *ret_miss) {
         union {
                 uint64_t align;
@@ -81,7 +73,7 @@ static int add_listed_fds(struct context *context, int folder_fd, struct miss *r
 
         while ((n_bytes = syscall(SYS_getdents64, folder_fd, &entries, sizeof(entries))) > 0)
                 for (ssize_t at = 0; at < n_bytes;) {
-                        const struct entry *entry = (const void *)(entries.bytes + at);
+                        const struct dents_entry *entry = (const void *)(entries.bytes + at);
                         int number = parse_number(entry->name);
                         int r = 0;
 

@@ -4,7 +4,6 @@
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -12,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/dents.h"
 #include "lib/fd.h"
 #include "lib/signal_mask.h"
 
@@ -26,15 +26,6 @@
 
 static uint32_t n_stopped; /* a futex(2) */
 static uint32_t n_awaited;
-
-/* As getdents64(2) has it; readdir(3) allocates. */
-struct entry {
-        uint64_t inode;
-        int64_t offset;
-        uint16_t n_bytes;
-        uint8_t type;
-        char name[];
-};
 
 static uint32_t count_stopped(void) {
         return __atomic_load_n(&n_stopped, __ATOMIC_SEQ_CST);
@@ -78,7 +69,7 @@ static int64_t now_nsec(void) {
         return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Again for those that have stopped: they do not notice. */
+/* Again for those that have stopped: they do not notice. Without readdir(3), which allocates. */
 static void signal_others(pid_t self) {
         _cleanup_fd_ int fd = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         union {
@@ -89,7 +80,7 @@ static void signal_others(pid_t self) {
 
         while (fd >= 0 && (n_bytes = syscall(SYS_getdents64, fd, &entries, sizeof(entries))) > 0)
                 for (ssize_t at = 0; at < n_bytes;) {
-                        const struct entry *entry = (const void *)(entries.bytes + at);
+                        const struct dents_entry *entry = (const void *)(entries.bytes + at);
                         pid_t thread = (pid_t)strtol(entry->name, NULL, 10);
 
                         if (thread > 0 && thread != self)

@@ -239,12 +239,14 @@ void files(void) { start(use_files); }
 void memory(void) { start(use_memory); }
 void threads(void) { start(use_threads); }
 void deaf(void) { sigset_t all; sigfillset(&all); pthread_sigmask(SIG_SETMASK, &all, NULL); start(use_files); }
+static pthread_barrier_t blocked;
 static void *block_all(void *none) {
     unsigned long all = -1;
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all));
+    pthread_barrier_wait(&blocked);
     return use_files(none);
 }
-void stubborn(void) { start(block_all); }
+void stubborn(void) { pthread_barrier_init(&blocked, NULL, 5); start(block_all); pthread_barrier_wait(&blocked); }
 void trapped(void) {
     struct sock_filter filter[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
