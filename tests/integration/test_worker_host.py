@@ -289,9 +289,14 @@ def test_threads_that_cannot_be_stopped_see_nothing_of_the_end(folder, native):
 
 
 def test_main_thread_is_not_stopped(folder, native):
-    """By a signal that is the same as that of a filter for system calls, which ends it."""
-    result, out, _ = run_warm(folder, ["-c", f"import ctypes; ctypes.CDLL({str(native)!r}).trapped(); print('done')"])
-    assert (result.status, result.exit, out) == (signal.SIGSYS, None, b"done\n")
+    """By the signal of a filter for system calls, which ends it as it closes what the others have been stopped for."""
+    def end():
+        result, out, _ = run_warm(folder, ["-c", f"import ctypes; ctypes.CDLL({str(native)!r}).trapped(); print('done')"])
+        assert result.status in (signal.SIGSYS, 0) and (result.exit, out) == (None, b"done\n")
+        return result.status
+
+    # 0: on a busy machine the others could not be stopped in time
+    harness.eventually("it to be ended", lambda: end() == signal.SIGSYS)
 
 
 @pytest.mark.parametrize("has_poold", [True, False])
