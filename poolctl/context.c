@@ -65,26 +65,21 @@ static bool is_of_a_tool(int number) {
 }
 
 static int add_listed_fds(struct context *context, int folder_fd, struct miss *ret_miss) {
-        union {
-                uint64_t align;
-                char bytes[4096];
-        } entries;
-        ssize_t n_bytes;
+        struct dents dents;
+        const char *name;
 
-        while ((n_bytes = syscall(SYS_getdents64, folder_fd, &entries, sizeof(entries))) > 0)
-                for (ssize_t at = 0; at < n_bytes;) {
-                        const struct dents_entry *entry = (const void *)(entries.bytes + at);
-                        int number = parse_number(entry->name);
-                        int r = 0;
+        dents_init(&dents, folder_fd);
+        while ((name = dents_next(&dents))) {
+                int number = parse_number(name);
+                int r = 0;
 
-                        if (number >= 0 && number != folder_fd && !is_of_a_tool(number))
-                                r = add_fd(context, (uint64_t)number, ret_miss);
-                        if (r)
-                                return r;
-                        at += entry->n_bytes;
-                }
-        if (n_bytes < 0)
-                return miss_set(ret_miss, "fds", "cannot list the open files: %s", strerror(errno));
+                if (number >= 0 && number != folder_fd && !is_of_a_tool(number))
+                        r = add_fd(context, (uint64_t)number, ret_miss);
+                if (r)
+                        return r;
+        }
+        if (dents.error)
+                return miss_set(ret_miss, "fds", "cannot list the open files: %s", strerror(-dents.error));
         return 0;
 }
 

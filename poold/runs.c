@@ -376,6 +376,17 @@ static int hand_over(struct live_pool *pool, struct client *client, const struct
         return r;
 }
 
+/* The pool for a run that @pool, whose idle workers have all turned out to have died, was to have. */
+static struct live_pool *choose_after(const struct runs *runs, const struct proto_run *run,
+                                      struct live_pool *pool) {
+        struct live_pool *other;
+        struct decline miss;
+
+        if (choose_pool(runs, run, &other, &miss) == 0 && (has_idle(other) || is_better_to_wait_for(other, pool)))
+                return other;
+        return pool;
+}
+
 static void serve(struct runs *runs, struct client *client, struct message *message, const struct proto_run *run,
                   const struct wire_writer *payload) {
         struct live_pool *pool;
@@ -385,18 +396,13 @@ static void serve(struct runs *runs, struct client *client, struct message *mess
 
         r = choose(runs, client, run, &pool, &miss);
         while (r == 0 && has_idle(pool) && !live_pool_n_waiting(pool)) {
-                struct live_pool *other;
-
                 r = hand_over(pool, client, payload, &message->fds, 0);
                 if (r == 0)
                         return;
-                if (r != POOL_EMPTY)
-                        break;
-                /* They had died. */
-                r = 0;
-                if (choose_pool(runs, run, &other, &miss) == 0 &&
-                    (has_idle(other) || is_better_to_wait_for(other, pool)))
-                        pool = other;
+                if (r == POOL_EMPTY) {
+                        pool = choose_after(runs, run, pool);
+                        r = 0;
+                }
         }
         if (r == DECLINED) {
                 stats_miss(live_pool_stats(pool), miss.reason);

@@ -69,24 +69,19 @@ static int64_t now_nsec(void) {
         return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Again for those that have stopped: they do not notice. Without readdir(3), which allocates. */
+/* Again for those that have stopped: they do not notice. */
 static void signal_others(pid_t self) {
         _cleanup_fd_ int fd = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        union {
-                uint64_t align;
-                char bytes[4096];
-        } entries;
-        ssize_t n_bytes;
+        struct dents dents;
+        const char *name;
 
-        while (fd >= 0 && (n_bytes = syscall(SYS_getdents64, fd, &entries, sizeof(entries))) > 0)
-                for (ssize_t at = 0; at < n_bytes;) {
-                        const struct dents_entry *entry = (const void *)(entries.bytes + at);
-                        pid_t thread = (pid_t)strtol(entry->name, NULL, 10);
+        dents_init(&dents, fd);
+        while ((name = dents_next(&dents))) {
+                pid_t thread = (pid_t)strtol(name, NULL, 10);
 
-                        if (thread > 0 && thread != self)
-                                syscall(SYS_tgkill, self, thread, STOP_SIGNAL);
-                        at += entry->n_bytes;
-                }
+                if (thread > 0 && thread != self)
+                        syscall(SYS_tgkill, self, thread, STOP_SIGNAL);
+        }
 }
 
 /* Until that many have stopped, or for a moment: others end meanwhile, or start. */

@@ -54,18 +54,25 @@ static void make_folder(const char *name) {
         assert_int_equal(mkdir(below(name), 0700), 0);
 }
 
+/* What poold is told. It lies in @payload. */
+static struct proto_files put_files(struct wire_writer *payload) {
+        struct proto_files files;
+        struct wire_reader reader;
+
+        assert_int_equal(footprint_put(footprint, payload), 0);
+        wire_reader_init(&reader, payload->data, payload->n_bytes);
+        assert_int_equal(proto_get_files(&reader, &files), 0);
+        return files;
+}
+
 /* The lines below the root, joined by blanks, and those for all of sys.path before them. */
 static void expect_places(const char *expected) {
         _cleanup_writer_ struct wire_writer payload = { 0 };
-        struct proto_files files;
-        struct wire_reader reader;
+        const struct proto_files files = put_files(&payload);
         char text[2048] = "";
         const char *line;
         bool is_below = false;
 
-        assert_int_equal(footprint_put(footprint, &payload), 0);
-        wire_reader_init(&reader, payload.data, payload.n_bytes);
-        assert_int_equal(proto_get_files(&reader, &files), 0);
         line = files.modules.data;
         for (uint32_t i = 0; i < files.modules.count; i++, line = wire_strv_next(line))
                 snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s ", line);
@@ -92,13 +99,8 @@ static void test_file(void **state) {
 
 static uint64_t inodes(void) {
         _cleanup_writer_ struct wire_writer payload = { 0 };
-        struct proto_files files;
-        struct wire_reader reader;
 
-        assert_int_equal(footprint_put(footprint, &payload), 0);
-        wire_reader_init(&reader, payload.data, payload.n_bytes);
-        assert_int_equal(proto_get_files(&reader, &files), 0);
-        return files.inodes;
+        return put_files(&payload).inodes;
 }
 
 /* The lines stay the same, but what they are about does not. */
